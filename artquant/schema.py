@@ -1,0 +1,109 @@
+"""Every column that the product reads or writes is named here, once, with its Arrow type.
+
+`pyarrow` is imported inside the functions: this module is read by rooms that must import without it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+LEVELS = ("excellent", "good", "fair", "poor", "bad")  # best first; the order of every probability vector
+PROBABILITY_COLUMNS = tuple(f"p_{level}" for level in LEVELS)
+CRITIQUE_PARTS = ("perception", "cognition", "emotion")
+
+
+class RejectClass(StrEnum):
+    MISSING = "missing"  # the object is not there any more
+    DENIED = "denied"
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    EMPTY = "empty"  # no bytes, or an image of zero width or height
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"  # an image, of a kind or variant that is not decoded
+    POISON = "poison"  # the engine fails on this artwork alone
+    BAD_SCORES = "bad_scores"  # the engine answered with non-finite numbers
+
+    @property
+    def is_transient(self) -> bool:
+        """True where the next run should try again although the object did not change."""
+        return self in _TRANSIENT
+
+
+_TRANSIENT = frozenset({RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.POISON, RejectClass.BAD_SCORES})
+
+
+class Reason(StrEnum):
+    """Why an artwork is in tonight's plan."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    MODEL = "model"
+    RETRY = "retry"
+    FORCED = "forced"
+
+
+def plan_schema() -> pa.Schema:
+    """One row an artwork that is due; a row group is one shard."""
+    import pyarrow as pa
+
+    return pa.schema([("artwork_id", pa.string()), ("uri", pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())])
+
+
+def score_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("artwork_id", pa.string()),
+            ("uri", pa.string()),
+            ("etag", pa.string()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("score", pa.float64()),
+            ("score_std", pa.float64()),
+            ("level", pa.string()),
+            *[(name, pa.float64()) for name in PROBABILITY_COLUMNS],
+            ("open_set_mass", pa.float64()),
+            ("entropy", pa.float64()),
+            ("needs_review", pa.bool_()),
+            *[(part, pa.string()) for part in CRITIQUE_PARTS],
+            ("critique_status", pa.string()),
+            ("model_id", pa.string()),
+            ("model_digest", pa.string()),
+            ("prompt_digest", pa.string()),
+            ("preprocessing_digest", pa.string()),
+            ("dtype", pa.string()),
+            ("reason", pa.string()),
+            ("run_id", pa.string()),
+            ("scored_at", pa.timestamp("us", tz="UTC")),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )
+
+
+def reject_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("artwork_id", pa.string()),
+            ("uri", pa.string()),
+            ("etag", pa.string()),
+            ("reject_class", pa.string()),
+            ("message", pa.string()),
+            ("attempts", pa.int32()),
+            ("model_id", pa.string()),
+            ("reason", pa.string()),
+            ("run_id", pa.string()),
+            ("rejected_at", pa.timestamp("us", tz="UTC")),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )
