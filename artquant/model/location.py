@@ -1,0 +1,56 @@
+"""Where a checkpoint lies: a folder, an `s3://` prefix (brought to a local cache first), or a hub name."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def cache_directory() -> Path:
+    return Path(os.environ.get("ARTQUANT_CACHE", Path.home() / ".cache" / "artquant"))
+
+
+def local_folder(location: str | os.PathLike) -> str:
+    """The local folder of a checkpoint; anything but an `s3://` or `file:` location is returned as it is.
+
+    An S3 prefix is downloaded once for each state of its objects (names and etags) and shared by all processes of the machine.
+    Raises FileNotFoundError where the prefix holds nothing.
+    """
+    location = os.fspath(location)
+    if location.startswith("file:"):
+        return location.removeprefix("file:").removeprefix("//")
+    if not location.startswith("s3://"):
+        return location
+    from artquant.storage import open_store
+
+    store = open_store(location)
+    objects = sorted(store.list(), key=lambda info: info.key)
+    if not objects:
+        raise FileNotFoundError(f"no objects below {location}")
+    state = "\n".join([location, *(f"{info.key} {info.etag}" for info in objects)])
+    folder = cache_directory() / "models" / hashlib.sha256(state.encode()).hexdigest()[:20]
+    if folder.is_dir():
+        return str(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder.parent))
+    try:
+        for info in objects:
+            target = partial / info.key
+            target.parent.mkdir(parents=True, exist_ok=True)
+            store.download(info.key, target)
+        os.replace(partial, folder)
+    except OSError:
+        if not folder.is_dir():  # another process brought the same state first
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return str(folder)
+
+
+class FromAnywhere:
+    """Lets a transformers class load from every location that :func:`local_folder` knows."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        return super().from_pretrained(local_folder(pretrained_model_name_or_path), *args, **kwargs)

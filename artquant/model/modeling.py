@@ -1,0 +1,275 @@
+"""ArtQuant's network: mPLUG-Owl2 (arXiv 2311.04257) as ArtQuant uses it (arXiv 2512.23413), in the transformers idiom.
+
+Shapes: B images or sequences, T tokens, P = grid^2 + 1 vision tokens, Q + 1 image tokens, C the language model's width.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.cache_utils import Cache, DynamicCache
+from transformers.generation import GenerationMixin
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
+
+from artquant.model.adapter import base_of, is_adapter, merge_adapter
+from artquant.model.configuration import MPLUGOwl2Config
+from artquant.model.location import local_folder
+from artquant.model.vision import VisionModel, VisualAbstractor, VisualCrossAttention, position_tables
+
+ImagePositions = tuple[int, int] | torch.Tensor | None
+"""Where the image tokens are: a span [start, stop) common to all rows, or a bool mask (B, T), or None where all is text."""
+
+
+def _select(image: ImagePositions, text: torch.Tensor, visual: torch.Tensor) -> torch.Tensor:
+    assert isinstance(image, torch.Tensor)
+    return torch.where(image.unsqueeze(-1), visual, text)
+
+
+class Multiway(nn.Module):
+    """Two copies of a module: `multiway.0` for text positions, `multiway.1` for image positions."""
+
+    def __init__(self, text: nn.Module, visual: nn.Module):
+        super().__init__()
+        self.multiway = nn.ModuleList([text, visual])
+
+    def forward(self, x: torch.Tensor, image: ImagePositions) -> torch.Tensor:
+        text, visual = self.multiway
+        if image is None:
+            return text(x)
+        if isinstance(image, torch.Tensor):
+            return _select(image, text(x), visual(x))
+        start, stop = image
+        pieces = [(text, x[:, :start]), (visual, x[:, start:stop]), (text, x[:, stop:])]
+        return torch.cat([module(piece) for module, piece in pieces if piece.shape[1]], dim=1)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, hidden_size: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden_size))
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalised in float32, scaled in x's dtype."""
+        y = x.float()
+        return self.weight * (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+
+
+class RotaryEmbedding:
+    """Cosines and sines (B, 1, T, head_dim) of rotary positions, computed in float32, cast once for all layers."""
+
+    def __init__(self, config: MPLUGOwl2Config):
+        self.head_dim, self.theta = config.head_dim, config.rope_theta
+
+    def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        steps = torch.arange(0, self.head_dim, 2, device=position_ids.device, dtype=torch.float32) / self.head_dim
+        angles = position_ids[:, None, :, None].float() * (self.theta**-steps)
+        angles = torch.cat([angles, angles], dim=-1)
+        return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    cos, sin = rotary
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, config: MPLUGOwl2Config, layer: int):
+        super().__init__()
+        self.layer, self.head_dim = layer, config.head_dim
+        width, kv_width = config.hidden_size, config.num_key_value_heads * config.head_dim
+        self.is_grouped = config.num_key_value_heads != config.num_attention_heads
+
+        def linear(out: int) -> nn.Linear:
+            return nn.Linear(width, out, bias=False)
+
+        self.q_proj = linear(width)
+        self.k_proj = Multiway(linear(kv_width), linear(kv_width))
+        self.v_proj = Multiway(linear(kv_width), linear(kv_width))
+        self.o_proj = linear(width)
+
+    def forward(self, x, image: ImagePositions, rotary, mask, is_causal: bool, cache: Cache | None) -> torch.Tensor:
+        heads = (*x.shape[:2], -1, self.head_dim)
+        q = _rotate(self.q_proj(x).view(heads).transpose(1, 2), rotary)
+        k = _rotate(self.k_proj(x, image).view(heads).transpose(1, 2), rotary)
+        v = self.v_proj(x, image).view(heads).transpose(1, 2)
+        if cache is not None:
+            k, v = cache.update(k, v, self.layer)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=self.is_grouped)
+        return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: MPLUGOwl2Config):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class DecoderLayer(GradientCheckpointingLayer):
+    def __init__(self, config: MPLUGOwl2Config, layer: int):
+        super().__init__()
+
+        def norm() -> RMSNorm:
+            return RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = Multiway(norm(), norm())
+        self.post_attention_layernorm = Multiway(norm(), norm())
+
+    def forward(self, x, image: ImagePositions, rotary, mask, is_causal: bool, cache: Cache | None) -> torch.Tensor:
+        x = x + self.self_attn(self.input_layernorm(x, image), image, rotary, mask, is_causal, cache)
+        return x + self.mlp(self.post_attention_layernorm(x, image))
+
+
+class MPLUGOwl2PreTrainedModel(PreTrainedModel):
+    config_class = MPLUGOwl2Config
+    base_model_prefix = "model"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _no_split_modules = ["DecoderLayer", "VisionLayer", "AbstractorLayer"]
+    _skip_keys_device_placement = ["past_key_values"]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, base=None, **kwargs):
+        """As in transformers, and also: an `s3://` prefix, and the published adapter layout (a folder with `adapter_config.json`), which is
+        merged over `base` (by default the base that it names)."""
+        folder = local_folder(pretrained_model_name_or_path)
+        if not is_adapter(folder):
+            return super().from_pretrained(folder, *args, **kwargs)
+        base = base or base_of(folder)
+        return merge_adapter(super().from_pretrained(local_folder(base), *args, **kwargs), folder)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        std = self.config.initializer_range
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            init.normal_(module.weight, std=std)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=std)
+        elif isinstance(module, RMSNorm | nn.LayerNorm):
+            init.ones_(module.weight)
+            if getattr(module, "bias", None) is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, VisualCrossAttention):
+            abstractor = self.config.visual_config.visual_abstractor
+            queries, keys = position_tables(abstractor.num_learnable_queries, abstractor.grid_size, abstractor.hidden_size)
+            init.copy_(module.q_pos_embed, queries)
+            init.copy_(module.k_pos_embed, keys)
+        for name in ("cls_token", "position_embedding", "query_embeds", "vit_eos"):
+            if isinstance(parameter := getattr(module, name, None), nn.Parameter):
+                init.normal_(parameter, std=std)
+
+
+class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
+    def __init__(self, config: MPLUGOwl2Config):
+        super().__init__(config)
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.layers = nn.ModuleList(DecoderLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.vision_model = VisionModel(config.visual_config.visual_model)
+        self.visual_abstractor = VisualAbstractor(config.visual_config.visual_abstractor, config.hidden_size)
+        self.rotary = RotaryEmbedding(config)
+        self.post_init()
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, S, S) normalised pixels -> (B, Q + 1, C) embeddings."""
+        return self.visual_abstractor(self.vision_model(pixel_values))
+
+    def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
+        """Token embeddings (B, T, C) with the image features in the image tokens' places, in order.
+
+        Raises ValueError where the number of image tokens is not the number of features.
+        """
+        is_image = input_ids == self.config.image_token_id
+        embeds = self.embed_tokens(input_ids.masked_fill(is_image, 0))
+        if image_features is None:
+            return embeds
+        if int(is_image.sum()) != image_features.shape[0] * image_features.shape[1]:
+            raise ValueError(f"{int(is_image.sum())} image tokens for {image_features.shape[0]} images of {image_features.shape[1]} tokens each")
+        return embeds.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeds.dtype))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        image_positions: ImagePositions = None,
+        use_cache: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPast:
+        """`input_ids` (B, T) holds `image_token_id` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where they are.
+
+        `attention_mask` (B, past + T) is true where there is a token; without it there is no padding.
+        """
+        if inputs_embeds is None:
+            assert input_ids is not None
+            features = self.get_image_features(pixel_values) if pixel_values is not None else None
+            inputs_embeds = self.embed(input_ids, features)
+            if image_positions is None and (input_ids == self.config.image_token_id).any():
+                image_positions = input_ids == self.config.image_token_id
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache()
+        length, device = inputs_embeds.shape[1], inputs_embeds.device
+        past = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if position_ids is None:
+            position_ids = torch.arange(past, past + length, device=device).unsqueeze(0)
+        mask = None
+        is_causal = past == 0 and attention_mask is None and length > 1
+        if attention_mask is not None or (past and length > 1):
+            mask = torch.ones(length, past + length, dtype=torch.bool, device=device).tril(past)
+            if attention_mask is not None:
+                # A padded position sees itself: a row that is masked whole would be NaN.
+                itself = torch.eye(length, dtype=torch.bool, device=device)
+                itself = F.pad(itself, (past, 0))
+                mask = (mask & attention_mask[:, None, None, :].bool()) | itself
+        x, rotary = inputs_embeds, self.rotary(position_ids, inputs_embeds.dtype)
+        for layer in self.layers:
+            x = layer(x, image_positions, rotary, mask, is_causal, past_key_values)
+        return BaseModelOutputWithPast(last_hidden_state=self.norm(x), past_key_values=past_key_values)
+
+
+class MPLUGOwl2LlamaForCausalLM(MPLUGOwl2PreTrainedModel, GenerationMixin):
+    """The published checkpoints' class: language model head over :class:`MPLUGOwl2Model`."""
+
+    def __init__(self, config: MPLUGOwl2Config):
+        super().__init__(config)
+        self.model = MPLUGOwl2Model(config)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.post_init()
+
+    def get_image_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        return self.model.get_image_features(pixel_values)
+
+    def forward(
+        self, input_ids=None, attention_mask=None, pixel_values=None, labels=None, logits_to_keep: int | torch.Tensor = 0, **kwargs
+    ) -> CausalLMOutputWithPast:
+        """As :class:`MPLUGOwl2Model`, then logits (B, T or `logits_to_keep`, vocabulary); with `labels` (B, T), mean next-token cross-entropy
+        over the labels that are not -100."""
+        outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values, **kwargs)
+        keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+        logits = self.lm_head(outputs.last_hidden_state[:, keep])
+        loss = None
+        if labels is not None:
+            loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
+        return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
+
+    def prepare_inputs_for_generation(self, input_ids, is_first_iteration=False, pixel_values=None, **kwargs):
+        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        # The image's embeddings are in the cache after the first step.
+        inputs["pixel_values"] = pixel_values if is_first_iteration or not kwargs.get("use_cache", True) else None
+        return inputs

@@ -1,0 +1,101 @@
+"""Pictures and prompts to the network's inputs, exactly as the published code prepares them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+
+from artquant.model.location import FromAnywhere
+
+IMAGE_PLACEHOLDER = "<|image|>"
+IMAGE_TOKEN_ID = -200  # outside every vocabulary, as in the published ids
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 with CLIP's mean and standard deviation, on the tensor's device."""
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device) * 255
+    std = torch.tensor(CLIP_STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+class MPLUGOwl2ImageProcessor(FromAnywhere, BaseImageProcessor):
+    """Pads to a square with CLIP's mean colour, resizes bicubically, normalises. Takes RGB pictures (PIL, or uint8 arrays (H, W, 3))."""
+
+    model_input_names = ["pixel_values"]
+
+    def __init__(self, image_size: int = 448, **kwargs):
+        super().__init__(**kwargs)
+        self.image_size = image_size
+
+    def __call__(self, images, return_tensors: str = "pt", **kwargs) -> BatchFeature:
+        from artquant.images import pad_to_square, resize_square  # the network alone needs no picture library
+
+        images = images if isinstance(images, list | tuple) else [images]
+        squares = [resize_square(pad_to_square(_rgb(image)), self.image_size) for image in images]
+        return BatchFeature({"pixel_values": normalise(torch.from_numpy(np.stack(squares)))}, tensor_type=return_tensors)
+
+
+def _rgb(image) -> np.ndarray:
+    return image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
+
+
+class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
+    """Tokenises prompts with `<|image|>` placeholders and prepares pictures.
+
+    `num_image_tokens` is the length of an image in the language model (64 queries and one end token at full size).
+    """
+
+    attributes = ["image_processor", "tokenizer"]
+    image_processor_class = "AutoImageProcessor"
+    tokenizer_class = "AutoTokenizer"
+
+    def __init__(
+        self,
+        image_processor=None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        num_image_tokens: int = 65,
+        image_token_id: int = IMAGE_TOKEN_ID,
+        chat_template=None,
+        **kwargs,
+    ):
+        self.num_image_tokens = num_image_tokens
+        self.image_token_id = image_token_id
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+
+    def tokenize(self, prompt: str) -> list[int]:
+        """Token ids of one prompt, with one `image_token_id` an image.
+
+        The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; the
+        begin-of-sequence token stands on the first piece only.
+        """
+        ids = [self.tokenizer.bos_token_id]
+        for i, piece in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
+            ids += [self.image_token_id] if i else []
+            ids += self.tokenize_text(piece) if piece else []
+        return ids
+
+    def tokenize_text(self, text: str) -> list[int]:
+        """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
+        return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
+
+    def expand(self, ids: Sequence[int]) -> list[int]:
+        """Each image's one id becomes `num_image_tokens` of them."""
+        return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_id else [i])]
+
+    def __call__(self, images=None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs) -> BatchFeature:
+        """`input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""
+        data: dict = {}
+        if text is not None:
+            rows = [self.expand(self.tokenize(t)) for t in ([text] if isinstance(text, str) else text)]
+            longest = max(map(len, rows))
+            pad = self.tokenizer.pad_token_id or 0
+            data["input_ids"] = [row + [pad] * (longest - len(row)) for row in rows]
+            data["attention_mask"] = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
+        features = BatchFeature(data, tensor_type=return_tensors)
+        if images is not None:
+            features["pixel_values"] = self.image_processor(images, return_tensors=return_tensors)["pixel_values"]
+        return features
