@@ -81,7 +81,7 @@ class VisualConfig(PreTrainedConfig):
 class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
     """Llama's fields at the top level, the visual parts below `visual_config`. The defaults are the full size (7B, ViT-L/14 at 448 px).
 
-    `image_token_id` stands for an image in `input_ids`; the published code uses -200, outside the vocabulary.
+    `image_token_index` stands for an image in `input_ids`; the published code uses -200, outside the vocabulary.
     """
 
     model_type = "mplug_owl2"
@@ -102,7 +102,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         rope_theta: float = 10000.0,
         hidden_act: str = "silu",
         initializer_range: float = 0.02,
-        image_token_id: int = -200,
+        image_token_index: int = -200,
         use_cache: bool = True,
         pad_token_id: int | None = 0,
         bos_token_id: int | None = 1,
@@ -122,7 +122,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         self.rope_theta = rope_theta
         self.hidden_act = hidden_act
         self.initializer_range = initializer_range
-        self.image_token_id = image_token_id
+        self.image_token_index = image_token_index
         self.use_cache = use_cache
         super().__init__(
             pad_token_id=pad_token_id, bos_token_id=bos_token_id, eos_token_id=eos_token_id, tie_word_embeddings=tie_word_embeddings, **kwargs

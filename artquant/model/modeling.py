@@ -192,7 +192,7 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
 
         Raises ValueError where the number of image tokens is not the number of features.
         """
-        is_image = input_ids == self.config.image_token_id
+        is_image = input_ids == self.config.image_token_index
         embeds = self.embed_tokens(input_ids.masked_fill(is_image, 0))
         if image_features is None:
             return embeds
@@ -212,7 +212,7 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         use_cache: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """`input_ids` (B, T) holds `image_token_id` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where they are.
+        """`input_ids` (B, T) holds `image_token_index` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where they are.
 
         `attention_mask` (B, past + T) is true where there is a token; without it there is no padding.
         """
@@ -220,8 +220,8 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
             assert input_ids is not None
             features = self.get_image_features(pixel_values) if pixel_values is not None else None
             inputs_embeds = self.embed(input_ids, features)
-            if image_positions is None and (input_ids == self.config.image_token_id).any():
-                image_positions = input_ids == self.config.image_token_id
+            if image_positions is None and (input_ids == self.config.image_token_index).any():
+                image_positions = input_ids == self.config.image_token_index
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()
         length, device = inputs_embeds.shape[1], inputs_embeds.device

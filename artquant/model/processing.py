@@ -8,9 +8,10 @@ from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 
 from artquant.model.location import FromAnywhere
+from artquant.prompts import IMAGE_PLACEHOLDER
+from artquant.schema import LEVELS
 
-IMAGE_PLACEHOLDER = "<|image|>"
-IMAGE_TOKEN_ID = -200  # outside every vocabulary, as in the published ids
+IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -49,32 +50,29 @@ class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
     `num_image_tokens` is the length of an image in the language model (64 queries and one end token at full size).
     """
 
-    attributes = ["image_processor", "tokenizer"]
-    image_processor_class = "AutoImageProcessor"
-    tokenizer_class = "AutoTokenizer"
 
     def __init__(
         self,
         image_processor=None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         num_image_tokens: int = 65,
-        image_token_id: int = IMAGE_TOKEN_ID,
+        image_token_index: int = IMAGE_TOKEN_INDEX,
         chat_template=None,
         **kwargs,
     ):
         self.num_image_tokens = num_image_tokens
-        self.image_token_id = image_token_id
+        self.image_token_index = image_token_index
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Token ids of one prompt, with one `image_token_id` an image.
+        """Token ids of one prompt, with one `image_token_index` an image.
 
         The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; the
         begin-of-sequence token stands on the first piece only.
         """
         ids = [self.tokenizer.bos_token_id]
         for i, piece in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
-            ids += [self.image_token_id] if i else []
+            ids += [self.image_token_index] if i else []
             ids += self.tokenize_text(piece) if piece else []
         return ids
 
@@ -82,9 +80,25 @@ class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
         """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
         return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
 
+    def level_token_ids(self, prompt: str) -> list[int]:
+        """The ids of the five level words as the first token behind `prompt`, in the order of `schema.LEVELS`.
+
+        Raises ValueError where a level is not one token of its own there, or shares one with another level.
+        """
+        text = prompt.split(IMAGE_PLACEHOLDER)[-1]
+        before = self.tokenize_text(text)
+        answers = {level: self.tokenize_text(f"{text} {level}") for level in LEVELS}
+        unfit = [level for level, ids in answers.items() if ids[:-1] != before]
+        if unfit:
+            raise ValueError(f"the tokenizer has no single token for the level {', '.join(unfit)}: scores need one token for each level")
+        ids = [answer[-1] for answer in answers.values()]
+        if len(set(ids)) != len(LEVELS) or self.tokenizer.unk_token_id in ids:
+            raise ValueError(f"the tokenizer does not tell the levels {', '.join(LEVELS)} apart")
+        return ids
+
     def expand(self, ids: Sequence[int]) -> list[int]:
         """Each image's one id becomes `num_image_tokens` of them."""
-        return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_id else [i])]
+        return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_index else [i])]
 
     def __call__(self, images=None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs) -> BatchFeature:
         """`input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""

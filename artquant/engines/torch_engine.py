@@ -1,0 +1,144 @@
+"""The torch engine: one device, static prompts' keys and values, one pass of the vision tower for score and critique alike."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from artquant.engines import Assessment
+from artquant.engines.kv_cache import KVCache
+from artquant.identity import Identity
+from artquant.model.checkpoint import Checkpoint
+from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
+from artquant.model.processing import MPLUGOwl2Processor, normalise
+from artquant.prompts import Prompts
+from artquant.schema import CRITIQUE_PARTS
+
+
+@dataclass
+class StaticPrompts:
+    """N prompts up to their images, computed once, padded at the left to one length P, and the text that they share behind the image.
+
+    keys, values (layers, N, heads, P, head_dim); is_token (N, P) bool: false where there is padding; suffix (S, C) embeddings.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    is_token: torch.Tensor
+    suffix: torch.Tensor
+
+
+class TorchEngine:
+    """An :class:`artquant.engines.Engine` on the CPU or one GPU.
+
+    Raises ValueError for a tokenizer in which a level is not one token of its own.
+    """
+
+    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, processor: MPLUGOwl2Processor, prompts: Prompts, identity: Identity):
+        self.model, self.processor, self.prompts, self.identity = model.eval(), processor, prompts, identity
+        self.device, self.dtype, self.config = model.device, model.dtype, model.config
+        self.scale = prompts.scale
+        self.image_size: int = self.config.visual_config.visual_model.image_size
+        self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
+        self.score_prompt = self._compute([prompts.score])
+        self.critique_prompts = self._compute([prompts.critique[part] for part in CRITIQUE_PARTS])
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "TorchEngine":
+        model = checkpoint.load_model(getattr(torch, dtype)).to(device)
+        return cls(model, checkpoint.load_processor(), checkpoint.prompts, checkpoint.identity(dtype))
+
+    @torch.inference_mode()
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        images = normalise(torch.from_numpy(pixels).to(self.device, non_blocking=True)).to(self.dtype)
+        features = self.model.get_image_features(images)
+        probabilities, mass = self._score(features)
+        result = Assessment(probabilities, mass, [None] * len(pixels), ["not_requested"] * len(pixels))
+        if critique:
+            result.critiques, result.critique_statuses = self._critique(features)
+        return result
+
+    def _score(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        cache, _ = self._start(self.score_prompt, features, room=0)
+        logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
+        # The open-set mass needs the whole row: one position an image, 0.01 % of the work at full size.
+        levels = logits.float().log_softmax(-1)[:, self.level_ids].double()
+        return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
+
+    def _critique(self, features: torch.Tensor) -> tuple[list, list[str]]:
+        """Greedy decoding of the critique's parts of all images in one batch of 3 B rows: row = part * B + image."""
+        batch, room = len(features), self.prompts.max_critique_tokens
+        cache, attention_mask = self._start(self.critique_prompts, features, room)
+        repeated = features.repeat(len(CRITIQUE_PARTS), 1, 1)
+        logits = self._answer(self.critique_prompts, repeated, cache, attention_mask)
+        rows = torch.arange(len(repeated), device=self.device)  # those that still write
+        tokens = torch.full((len(repeated), room), self.config.eos_token_id, device=self.device)
+        for step in range(room):
+            following = logits.argmax(-1)
+            tokens[rows, step] = following
+            writing = following != self.config.eos_token_id
+            if step == room - 1 or not writing.any():
+                rows = rows[writing]
+                break
+            if writing.sum() <= 0.75 * len(rows):  # moving the cache costs about as much as a step: not at each end
+                index = writing.nonzero().squeeze(1)
+                rows, following, attention_mask = rows[index], following[index], attention_mask[index]
+                cache.keep(index)
+            attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(rows), 1)], dim=1)
+            logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)
+        truncated = set((rows % batch).tolist())
+        texts = [self._decode(row) for row in tokens.tolist()]
+        critiques = [{part: texts[i * batch + image] for i, part in enumerate(CRITIQUE_PARTS)} for image in range(batch)]
+        return critiques, ["truncated" if image in truncated else "ok" for image in range(batch)]
+
+    def _decode(self, tokens: list[int]) -> str:
+        if self.config.eos_token_id in tokens:
+            tokens = tokens[: tokens.index(self.config.eos_token_id)]
+        return self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+    def _compute(self, prompts: list[str]) -> StaticPrompts:
+        ids = [self.processor.tokenize(prompt) for prompt in prompts]
+        at = [row.index(self.config.image_token_index) for row in ids]
+        suffix = ids[0][at[0] + 1 :]
+        longest = max(at)
+        padded = [[self.config.pad_token_id or 0] * (longest - stop) + row[:stop] for row, stop in zip(ids, at, strict=True)]
+        is_token = torch.tensor([[False] * (longest - stop) + [True] * stop for stop in at], device=self.device)
+        with torch.inference_mode():
+            cache = self._cache(len(prompts), longest)
+            embeds = self.model.model.embed_tokens(torch.tensor(padded, device=self.device))
+            self._logits(embeds, None, cache, is_token)
+            tail = self.model.model.embed_tokens(torch.tensor(suffix, device=self.device))
+        return StaticPrompts(cache.keys, cache.values, is_token, tail)
+
+    def _start(self, prompts: StaticPrompts, features: torch.Tensor, room: int) -> tuple[KVCache, torch.Tensor]:
+        """A cache that holds each prompt's beginning for each image, and the mask (N * B, length) of what follows too, before `room` more tokens."""
+        batch, prefix = len(features), prompts.keys.shape[3]
+        length = prefix + features.shape[1] + len(prompts.suffix)
+        cache = self._cache(prompts.keys.shape[1] * batch, length + room)
+        cache.keys[:, :, :, :prefix] = prompts.keys.repeat_interleave(batch, dim=1)
+        cache.values[:, :, :, :prefix] = prompts.values.repeat_interleave(batch, dim=1)
+        cache.length = prefix
+        mask = prompts.is_token.repeat_interleave(batch, dim=0)
+        return cache, torch.nn.functional.pad(mask, (0, length - prefix), value=True)
+
+    def _answer(self, prompts: StaticPrompts, features: torch.Tensor, cache: KVCache, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Reads the images and the text behind them: logits (rows, vocabulary) at the last position."""
+        embeds = torch.cat([features, prompts.suffix.expand(len(features), -1, -1)], dim=1)
+        return self._logits(embeds, (0, features.shape[1]), cache, attention_mask)
+
+    def _logits(self, embeds: torch.Tensor, image_positions, cache: KVCache, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        positions = None
+        if attention_mask is not None:  # a padded prompt starts at position 0 all the same
+            positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
+        output = self.model.model(
+            inputs_embeds=embeds,
+            image_positions=image_positions,
+            past_key_values=cache,
+            attention_mask=attention_mask,
+            position_ids=positions,
+        )
+        return self.model.lm_head(output.last_hidden_state[:, -1])
+
+    def _cache(self, rows: int, max_length: int) -> KVCache:
+        config = self.config
+        return KVCache(config.num_hidden_layers, rows, config.num_key_value_heads, max_length, config.head_dim, self.dtype, self.device)

@@ -1,0 +1,194 @@
+"""Bytes -> upright sRGB pixels. The format is told from the content, never from a name.
+
+Plain JPEGs go through simplejpeg, which refuses damaged data and decodes at a reduced size; everything else goes through Pillow.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from functools import lru_cache
+
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageCms, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from artquant.errors import Reject
+from artquant.schema import RejectClass
+
+_log = logging.getLogger(__name__)
+
+_READERS: tuple[tuple[re.Pattern[bytes], type[ImageFile.ImageFile]], ...] = (
+    (re.compile(rb"\xff\xd8\xff"), JpegImageFile),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImageFile),
+    (re.compile(rb"(?s)RIFF.{4}WEBP"), WebPImageFile),
+    (re.compile(rb"GIF8[79]a"), GifImageFile),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImageFile),
+    (re.compile(rb"(?s)BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"), BmpImageFile),
+)
+_OTHER_KINDS = (
+    (re.compile(rb"(?i)[\s\xef\xbb\xbf]*<(!doctype html|html|head|body)"), RejectClass.NOT_AN_IMAGE, "a web page"),
+    (re.compile(rb"(?is)[\s\xef\xbb\xbf]*<.{0,4000}?(?<=<)svg\b"), RejectClass.UNSUPPORTED, "an SVG drawing"),
+    (re.compile(rb"(?s).{4}ftyp(avi[fs]|hei[cxms]|hev[cx]|mif1|msf1)"), RejectClass.UNSUPPORTED, "AVIF or HEIC"),
+    (re.compile(rb"(?s).{4}ftyp|\x1a\x45\xdf\xa3|RIFF.{4}AVI "), RejectClass.NOT_AN_IMAGE, "a video"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), RejectClass.UNSUPPORTED, "JPEG 2000"),
+    (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), RejectClass.UNSUPPORTED, "JPEG XL"),
+    (re.compile(rb"8BPS\0"), RejectClass.UNSUPPORTED, "a Photoshop file"),
+    (re.compile(rb"\0\0\x01\0[^\0]\0"), RejectClass.UNSUPPORTED, "an icon file"),
+    (re.compile(rb"%PDF"), RejectClass.NOT_AN_IMAGE, "a PDF"),
+)
+_SIZE_FIELDS = {  # width and height in the header: Pillow refuses a zero in the words it has for damage
+    PngImageFile: (slice(16, 20), slice(20, 24)),
+    GifImageFile: (slice(6, 8), slice(8, 10)),
+    BmpImageFile: (slice(18, 22), slice(22, 26)),
+}
+_MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
+_UNSUPPORTED_WORDS = re.compile(r"unsupported|not supported|unknown|cannot handle|decompressed data too large", re.IGNORECASE)
+_DAMAGED_JPEG_WORDS = re.compile(r"premature|bad huffman|instead of RST|bad progressive|arithmetic", re.IGNORECASE)
+_TURNS = {  # EXIF orientation -> upright view
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: pixels[::-1].swapaxes(0, 1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
+}
+_ORIENTATION_TAG, _PHOTOMETRIC_TAG, _BITS_TAG = 274, 262, 258
+
+
+def open_image(data: bytes) -> ImageFile.ImageFile:
+    """The header of `data`, nothing decoded. Raises `Reject`: empty, not_an_image, truncated, unsupported."""
+    if not data:
+        raise Reject(RejectClass.EMPTY, "no bytes")
+    reader = next((reader for magic, reader in _READERS if magic.match(data)), None)
+    if reader is None:
+        for pattern, reject_class, kind in _OTHER_KINDS:
+            if pattern.match(data):
+                raise Reject(reject_class, f"{kind}: not one of JPEG, PNG, WebP, GIF, TIFF, BMP")
+        raise Reject(RejectClass.NOT_AN_IMAGE, "no image format begins with these bytes")
+    try:
+        return reader(io.BytesIO(data))
+    except Exception as error:  # a reader may fail in any way on hostile bytes
+        if any(not any(data[field]) for field in _SIZE_FIELDS.get(reader, ()) if len(data) >= field.stop):
+            raise Reject(RejectClass.EMPTY, "the header says zero width or height") from error
+        raise _reject(error) from error
+
+
+def decode(image: ImageFile.ImageFile, data: bytes, *, max_factor: int = 1) -> np.ndarray:
+    """Upright sRGB pixels, (height, width, 3) uint8, writable and contiguous, alpha laid over white.
+
+    A JPEG comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty, truncated, too_large, unsupported.
+    """
+    try:
+        pixels = _decode_plain_jpeg(image, data, max_factor) if isinstance(image, JpegImageFile) else None
+        if pixels is None:
+            if isinstance(image, JpegImageFile):
+                image.draft(None, (max(1, image.width // max_factor), max(1, image.height // max_factor)))
+            image.load()
+            pixels = np.array(_to_srgb(image))
+        turn = _TURNS.get(_orientation(image))
+        return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+    except Exception as error:  # a decoder may fail in any way on hostile bytes
+        raise _reject(error) from error
+
+
+def swaps_sides(image: ImageFile.ImageFile) -> bool:
+    """Whether `decode` exchanges width and height of the size in the header (Pillow has already done so for TIFF)."""
+    return not isinstance(image, TiffImageFile) and _orientation(image) in (5, 6, 7, 8)
+
+
+def _reject(error: Exception) -> Reject:
+    if isinstance(error, Reject):
+        return error
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError | Image.DecompressionBombError):
+        return Reject(RejectClass.TOO_LARGE, f"does not fit in memory ({message})")
+    if "Empty JPEG" in message:
+        return Reject(RejectClass.EMPTY, "the header says zero width or height")
+    if isinstance(error, NotImplementedError) or _UNSUPPORTED_WORDS.search(message):
+        return Reject(RejectClass.UNSUPPORTED, message)
+    return Reject(RejectClass.TRUNCATED, f"broken off or damaged ({message})")
+
+
+def _decode_plain_jpeg(image: JpegImageFile, data: bytes, factor: int) -> np.ndarray | None:
+    """RGB pixels of a grey or three-colour JPEG; None for a kind, or a harmless flaw, that Pillow must handle."""
+    profile = image.info.get("icc_profile")
+    if image.mode not in ("L", "RGB") or (image.mode == "L" and profile):
+        return None
+    width, height = image.size
+    if simplejpeg.decode_jpeg_header(data, strict=False)[:2] != (height, width):
+        raise Reject(RejectClass.TRUNCATED, "the file holds two headers of different sizes")
+    try:
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // factor), min_width=-(-width // factor))
+    except ValueError as error:
+        if _DAMAGED_JPEG_WORDS.search(str(error)):
+            raise
+        _log.debug("Pillow decodes a JPEG that simplejpeg refuses: %s", error)
+        return None
+    transform = _srgb_transform(profile, "RGB") if profile else None
+    return pixels if transform is None else np.array(ImageCms.applyTransform(Image.fromarray(pixels), transform))
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """The loaded image as mode RGB in sRGB, alpha over white."""
+    profile = image.info.get("icc_profile")
+    if image.mode.startswith("I;16"):
+        image = _to_eight_bits(image)
+    if image.mode not in _MODES:
+        raise Reject(RejectClass.UNSUPPORTED, f"{image.format} with pixels of kind {image.mode}")
+    alpha = None
+    if image.has_transparency_data:
+        if image.mode != "LA":
+            image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert(image.mode.rstrip("A"))
+    elif image.mode not in ("L", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    transform = _srgb_transform(profile, image.mode) if profile else None
+    rgb = image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)
+    if alpha is None or alpha.getextrema()[0] == 255:
+        return rgb
+    white = Image.new("RGB", rgb.size, "white")
+    white.paste(rgb, mask=alpha)
+    return white
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey -> L by its high byte, as Pillow itself does for 16-bit colour."""
+    tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
+    bits = tags.get(_BITS_TAG, (16,))[0]
+    grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    return Image.fromarray(~grey if tags.get(_PHOTOMETRIC_TAG) == 0 else grey)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception as error:  # broken EXIF says nothing about the picture
+        _log.debug("unreadable EXIF is ignored: %s", error)
+        return 1
+
+
+@lru_cache(maxsize=64)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """The transform from `mode` under `profile` to sRGB; None where there is nothing to do, or the profile is broken or not for `mode`."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, TypeError, ValueError) as error:
+        _log.debug("a colour profile that cannot be used is ignored: %s", error)
+        return None
+    if mode != "RGB":
+        return transform
+    steps = np.arange(0, 256, 15, dtype=np.uint8)
+    cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform)).astype(int)
+    return transform if np.abs(moved - cube).max() > 1 else None

@@ -1,0 +1,88 @@
+"""A checkpoint as a whole: weights, processor, prompts, and the digests that say which scores it made."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from artquant.identity import Identity
+from artquant.model.adapter import base_of, is_adapter
+from artquant.model.location import local_folder
+from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
+from artquant.model.processing import CLIP_MEAN, CLIP_STD, MPLUGOwl2Processor
+from artquant.prompts import Prompts
+
+_WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """An opened checkpoint: local folders, and what its scores depend on. Small and picklable; nothing is loaded yet."""
+
+    folder: str
+    base_folder: str | None
+    model_id: str
+    model_digest: str
+
+    @classmethod
+    def open(cls, location: str, base: str | None = None) -> "Checkpoint":
+        """Brings the checkpoint at a folder, an `s3://` prefix or a hub name to this machine and reads all of it once for the digest.
+
+        Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint of this architecture.
+        """
+        folder = _folder(location)
+        base_folder = _folder(base or base_of(folder)) if is_adapter(folder) else None
+        digest = hashlib.sha256("".join(_digest(f) for f in (folder, base_folder) if f).encode()).hexdigest()[:16]
+        return cls(folder, base_folder, location.rstrip("/").rsplit("/", 1)[-1], digest)
+
+    @property
+    def prompts(self) -> Prompts:
+        return Prompts.load(self.folder)
+
+    @property
+    def image_size(self) -> int:
+        return json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"]
+
+    def load_model(self, dtype: torch.dtype) -> MPLUGOwl2LlamaForCausalLM:
+        return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_folder, dtype=dtype)
+
+    def load_processor(self) -> MPLUGOwl2Processor:
+        return MPLUGOwl2Processor.from_pretrained(self.base_folder or self.folder)
+
+    def identity(self, dtype: str) -> Identity:
+        preprocessing = json.dumps(["pad to square, bicubic", self.image_size, CLIP_MEAN, CLIP_STD])
+        digest = hashlib.sha256(preprocessing.encode()).hexdigest()[:16]
+        return Identity(self.model_id, self.model_digest, self.prompts.digest, digest, dtype)
+
+
+def _folder(location: str) -> str:
+    folder = Path(local_folder(location))
+    if not folder.is_dir() and re.fullmatch(r"[\w.-]+/[\w.-]+", location):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(location))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            raise FileNotFoundError(f"there is no folder {location}, and the hub did not give a model of that name") from error
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {location}")
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"{location} holds no config.json")
+    kind = json.loads(config.read_text()).get("model_type")
+    if kind != "mplug_owl2":
+        raise ValueError(f"{location} is a checkpoint of {kind!r}, not of 'mplug_owl2'")
+    return str(folder)
+
+
+def _digest(folder: str) -> str:
+    """Of the names and contents of all files that can change a score."""
+    total = hashlib.sha256()
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in _WEIGHS):
+        with path.open("rb") as file:
+            total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return total.hexdigest()
