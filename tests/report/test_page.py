@@ -1,0 +1,273 @@
+"""The page says what happened, and no text in it is ever more than text."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import html
+import html.parser
+import re
+from collections import Counter
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from artquant.images import Picture, thumbnail
+from artquant.report import words
+from artquant.report.facts import THUMBNAIL_SIZE, Findings, OutputFile, RejectExample
+from artquant.report.page import MAX_FILES, render, visible
+from artquant.report.summary import Summary
+from artquant.schema import RejectClass, score_schema
+from tests.report import sample
+
+EMPTY = Summary(sample.LEVEL_VALUES).result()
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "'><svg/onload=alert(1)>",
+    "</style><script>alert(1)</script>",
+    "</title><script>alert(1)</script>",
+    "javascript:alert(1)",
+    "{{ 7*7 }}{% raw %}",
+    "gpj.\u202egnp\u2066\u200f\ufeff",
+    "line\none\r\nline\u2028two\x00\x1b[31m",
+    "\udcff\udc80.jpg",
+    "n" * 5000,
+    "<!-- ",
+    "]]>",
+]
+VOID = {"meta", "link", "img", "br", "wbr"}
+
+
+class Outline(html.parser.HTMLParser):
+    """Tags with their attributes, text, and whether every tag was closed in its turn."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert len(attrs) == len(dict(attrs))
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def hostile_report(text: str):
+    rows = sample.score_rows(12)
+    for column in ("artwork_id", "uri", "perception", "cognition", "emotion"):
+        rows[column] = [f"{text}{number}" for number in range(12)]
+    rejects = {"artwork_id": [text], "reject_class": [text], "message": [text]}
+    summary = Summary(sample.LEVEL_VALUES)
+    summary.add_scores(rows, sample.painting)
+    summary.add_rejects(rejects)
+    names = ("run_id", "input_uri", "output_uri", "model_id", "model_digest", "prompt_digest", "engine", "message")
+    return sample.report(
+        findings=summary.result(),
+        reasons={text: 1},
+        config={text: [text]},
+        files=[OutputFile(text, 1, 1)],
+        stages=[sample.StageTime(text, 1.0, 1, 1.0)],
+        status="failed",
+        **dict.fromkeys(names, text),
+    )
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_adds_no_element_attribute_or_link(text):
+    hostile, harmless = Outline(render(hostile_report(text))), Outline(render(hostile_report("harm/less.jpg")))
+    counts = [Counter(tag for tag, _ in outline.tags if tag != "wbr") for outline in (hostile, harmless)]
+    assert counts[0] == counts[1]
+    assert {name for _, attrs in hostile.tags for name in attrs} == {name for _, attrs in harmless.tags for name in attrs}
+    assert {attrs["href"] for _, attrs in hostile.tags if "href" in attrs} == {"data:,", "#scores", "#gallery", "#rejects", "#run", "#data"}
+    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in hostile.tags if tag == "img")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_leaves_no_invisible_or_reordering_character(text):
+    page = render(hostile_report(text))
+    page.encode("utf-8")
+    assert not re.search("[\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\x00-\x09\x0b-\x1f\x7f-\x9f]", page)
+
+
+def test_a_very_long_name_is_shortened_in_its_middle():
+    page = render(hostile_report("a" * 2500 + "b" * 2500))
+    assert len(Outline(page).text) < 400_000
+    assert re.search("a+…b+", page)
+
+
+def test_credentials_in_a_uri_are_not_shown():
+    message = "GET https://h/x?X-Amz-Signature=abcdef&y=1"
+    signed = "https://h/" + "x" * 300 + "?X-Amz-Signature=" + "facade" * 50
+    page = render(sample.report(input_uri="s3://keyid:hushhush@bucket/x", output_uri=signed, message=message, status="failed"))
+    assert (
+        "facade" not in page
+        and "hushhush" not in page
+        and "keyid" not in page
+        and "abcdef" not in page
+        and "s3://…@bucket" in Outline(page).text
+    )
+
+
+def test_letters_of_any_script_pass_and_joined_emoji_stay_joined():
+    for text in ("Ночь, гуашь", "夜景.jpg", "منظر ليلي", "می‌خواهم", "👩‍🎨", "Café — “Zoë”"):
+        assert visible(text) == text
+
+
+def test_the_policy_allows_the_page_s_own_style_and_data_images_alone():
+    page = render(sample.report())
+    policy = next(attrs["content"] for tag, attrs in Outline(page).tags if attrs.get("http-equiv") == "Content-Security-Policy")
+    style = re.search("<style>(.*?)</style>", page, re.S).group(1)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    assert " style=" not in page and "@import" not in style and "url(" not in style
+
+
+def test_every_picture_and_chart_has_a_name_and_headings_skip_no_level():
+    for report in (sample.report(), sample.report(findings=EMPTY)):
+        tags = Outline(render(report)).tags
+        assert all(attrs["alt"] for tag, attrs in tags if tag == "img")
+        charts = [attrs for tag, attrs in tags if tag == "svg"]
+        assert all(attrs.get("aria-hidden") == "true" or (attrs["aria-label"] and attrs["role"] == "img") for attrs in charts)
+        headings = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
+        assert headings[0] == 1 and headings.count(1) == 1
+        assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
+        ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({}, "412 artworks scored, 3 rejected, in 1 min 12 s, 5.7 a second."),
+        ({"num_reused": 20}, "412 artworks scored, 3 rejected, 20 reused, in 1 min 12 s, 5.7 a second."),
+        ({"num_planned": 1, "num_scored": 1, "num_rejected": 0}, "1 artwork scored, 0 rejected, in 1 min 12 s, 5.7 a second."),
+        ({"num_planned": 0, "num_scored": 0, "num_rejected": 0}, "Nothing was due: every artwork already has its score."),
+        ({"num_planned": 12, "num_scored": 0, "num_rejected": 12}, "No artwork could be scored: 12 artworks rejected, in 1 min 12 s."),
+        ({"num_planned": 9, "num_scored": 0, "num_rejected": 0, "num_reused": 9}, "0 artworks scored, 0 rejected, 9 reused"),
+        ({"status": "failed", "message": "Too many rejects."}, "The run failed after 1 min 12 s. Nothing was published"),
+    ],
+)
+def test_the_headline_says_how_the_run_ended(changes, sentence):
+    report = sample.report(findings=EMPTY, **changes)
+    assert words.headline(report).startswith(sentence)
+    text = Outline(render(report)).text
+    assert sentence in text and (report.message or "") in text
+
+
+def test_the_balance_is_ticked_only_where_it_adds_up():
+    assert "✓" in Outline(render(sample.report())).text
+    short, long = (Outline(render(sample.report(num_planned=planned))).text for planned in (420, 414))
+    assert "✓" not in short and "5 artworks not accounted for" in short
+    failed = Outline(render(sample.report(num_planned=420, status="failed"))).text
+    assert "✓" not in failed and "5 artworks not reached" in failed
+    assert "✓" not in long and "1 row too many" in long
+
+
+def test_a_run_without_scores_says_so_in_every_section():
+    text = Outline(render(sample.report(findings=EMPTY, num_scored=0, num_rejected=0, num_planned=0, files=[], stages=[], reasons={}))).text
+    for sentence in ("No score to draw.", "The walls are bare", "None.", "No file was published."):
+        assert sentence in text
+
+
+def test_a_small_run_shows_each_artwork_once():
+    page = render(sample.report(findings=sample.findings(num_scored=5)))
+    assert page.count('<li class="card">') == 5 and "every artwork" in page
+    assert render(sample.report()).count('<li class="card">') == 32
+
+
+def test_charts_of_a_part_of_the_run_say_so():
+    assert "Drawn from 300 of the 412" in Outline(render(sample.report(findings=sample.findings(num_scored=300)))).text
+    assert "Drawn from" not in Outline(render(sample.report())).text
+
+
+def test_a_reject_class_shows_what_it_means_and_whether_it_is_tried_again():
+    text = Outline(render(sample.report())).text
+    assert "gone when it was fetched. The next run tries again." in text
+    assert set(words.REJECT_MEANINGS) == set(RejectClass)
+    examples = [RejectExample("a", "novel", "why")]
+    unknown = dataclasses.replace(EMPTY, num_rejected=1, rejects_by_class={"novel": 1}, reject_examples=examples)
+    assert "novel" in Outline(render(sample.report(findings=unknown))).text
+
+
+def test_many_files_are_cut_and_their_sum_is_not():
+    files = [OutputFile(f"part-{number:05}.parquet", 10, 1_000_000) for number in range(500)]
+    text = Outline(render(sample.report(files=files))).text
+    assert text.count("part-0") == MAX_FILES and "500 files" in text and "5,000" in text and "500 MB" in text
+
+
+def test_thirty_two_noisy_thumbnails_stay_below_a_megabyte_and_a_half():
+    random = np.random.default_rng(0)
+    rows = sample.score_rows(200)
+    rows.update(perception=["w" * 5000] * 200, cognition=["w" * 5000] * 200, emotion=["w" * 5000] * 200)
+    summary = Summary(sample.LEVEL_VALUES)
+    summary.add_scores(rows, lambda row: thumbnail(Picture(random.integers(0, 256, (448, 448, 3), np.uint8), 448, 448), THUMBNAIL_SIZE))
+    page = render(sample.report(findings=summary.result()))
+    assert page.count('<li class="card">') == 32 and len(page.encode()) < 1_500_000
+
+
+def test_bytes_that_are_no_jpeg_are_never_shown_as_a_picture():
+    findings: Findings = sample.findings(num_scored=3)
+    works = [dataclasses.replace(work, thumbnail=b"<svg onload=alert(1)>") for work in findings.gallery["best"]]
+    page = render(sample.report(findings=dataclasses.replace(findings, gallery={"best": works})))
+    assert "<img" not in page and "no picture kept" in page
+
+
+def test_the_queries_run_in_duckdb_as_they_stand(tmp_path):
+    duckdb = pytest.importorskip("duckdb")
+    root = tmp_path / "it's a museum"
+    folder = root / "scores" / "model=m" / "run_date=2026-11-21"
+    folder.mkdir(parents=True)
+    rows = sample.score_rows(30)
+    defaults = {"run_id": ["it's"] * 30, "scored_at": [sample.report().started_at] * 30}
+    table = pa.table({name: (rows | defaults).get(name, [None] * 30) for name in score_schema().names}, schema=score_schema())
+    pq.write_table(table, folder / "part-0.parquet")
+    pq.write_table(table.slice(0, 10), folder / "part-1.parquet")
+    page = render(sample.report(output_uri=root.as_uri(), run_id="it's"))
+    queries = html.unescape(re.search('<pre class="query"[^>]*><code>(.*?)</code>', page, re.S).group(1)).split(";")
+    with duckdb.connect() as connection:
+        best, latest = (connection.sql(query).to_arrow_table() for query in queries[:2])
+    assert best.num_rows == 20 and best["score"][0].as_py() == rows["score"].max() and latest.num_rows == 30
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.04, "0.0 s"),
+        (9.96, "10 s"),
+        (59.6, "1 min 00 s"),
+        (72, "1 min 12 s"),
+        (3599.7, "1 h 00 min"),
+        (7170, "2 h 00 min"),
+        (90061, "25 h 01 min"),
+    ],
+)
+def test_durations_never_show_sixty_of_anything(seconds, expected):
+    assert words.duration(seconds) == expected
+    assert words.headline(sample.report(findings=EMPTY, finished_at=sample.report(findings=EMPTY).started_at + timedelta(seconds=seconds)))
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "expected"),
+    [(0, "0 B"), (999, "999 B"), (4120, "4.1 kB"), (999_600, "1.0 MB"), (184_211_000, "184 MB"), (3e15, "3,000 TB")],
+)
+def test_sizes_are_read_at_a_glance(num_bytes, expected):
+    assert words.file_size(num_bytes) == expected
