@@ -1,4 +1,4 @@
-"""The two ways in which things go wrong that are not our own bugs."""
+"""The ways in which things go wrong that are not our own bugs."""
 
 from artquant.schema import RejectClass
 
@@ -17,3 +17,7 @@ class Reject(Exception):
 
     def __reduce__(self):
         return Reject, (self.reject_class, self.message)
+
+
+class RunFailed(Exception):
+    """The run ended without a result that may be published; what was published before stays current. Exit code 1."""

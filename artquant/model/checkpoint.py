@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -20,23 +21,31 @@ _WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """An opened checkpoint: local folders, and what its scores depend on. Small and picklable; nothing is loaded yet."""
+    """A checkpoint that exists, and what its scores depend on. Picklable: another machine brings the folders to itself when it loads."""
 
-    folder: str
-    base_folder: str | None
+    location: str
+    base_location: str | None
     model_id: str
     model_digest: str
 
     @classmethod
     def open(cls, location: str, base: str | None = None) -> "Checkpoint":
-        """Brings the checkpoint at a folder, an `s3://` prefix or a hub name to this machine and reads all of it once for the digest.
+        """The checkpoint at a folder, an `s3://` prefix or a hub name; all of it is read once for the digest.
 
         Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint of this architecture.
         """
         folder = _folder(location)
-        base_folder = _folder(base or base_of(folder)) if is_adapter(folder) else None
-        digest = hashlib.sha256("".join(_digest(f) for f in (folder, base_folder) if f).encode()).hexdigest()[:16]
-        return cls(folder, base_folder, location.rstrip("/").rsplit("/", 1)[-1], digest)
+        base = (base or base_of(folder)) if is_adapter(folder) else None
+        digests = [_digest(folder), *([_digest(_folder(base))] if base else [])]
+        digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
+        return cls(location, base, location.rstrip("/").rsplit("/", 1)[-1], digest)
+
+    @cached_property
+    def folder(self) -> str:
+        return _folder(self.location)
+
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "folder"}
 
     @property
     def prompts(self) -> Prompts:
@@ -47,10 +56,10 @@ class Checkpoint:
         return json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"]
 
     def load_model(self, dtype: torch.dtype) -> MPLUGOwl2LlamaForCausalLM:
-        return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_folder, dtype=dtype)
+        return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
 
     def load_processor(self) -> MPLUGOwl2Processor:
-        return MPLUGOwl2Processor.from_pretrained(self.base_folder or self.folder)
+        return MPLUGOwl2Processor.from_pretrained(self.base_location or self.folder)
 
     def identity(self, dtype: str) -> Identity:
         preprocessing = json.dumps(["pad to square, bicubic", self.image_size, CLIP_MEAN, CLIP_STD])

@@ -38,7 +38,8 @@ def local_folder(location: str | os.PathLike) -> str:
         for info in objects:
             target = partial / info.key
             target.parent.mkdir(parents=True, exist_ok=True)
-            store.download(info.key, target)
+            with store.open_input(info.key) as source, target.open("wb") as file:
+                shutil.copyfileobj(source, file, 16 << 20)
         os.replace(partial, folder)
     except OSError:
         if not folder.is_dir():  # another process brought the same state first

@@ -36,7 +36,7 @@ class MPLUGOwl2ImageProcessor(FromAnywhere, BaseImageProcessor):
         from artquant.images import pad_to_square, resize_square  # the network alone needs no picture library
 
         images = images if isinstance(images, list | tuple) else [images]
-        squares = [resize_square(pad_to_square(_rgb(image)), self.image_size) for image in images]
+        squares = [resize_square(pad_to_square(_rgb(image)), self.image_size, fast=False) for image in images]
         return BatchFeature({"pixel_values": normalise(torch.from_numpy(np.stack(squares)))}, tensor_type=return_tensors)
 
 

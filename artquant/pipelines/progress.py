@@ -1,0 +1,95 @@
+"""What the workers have done so far, and the display that a person watches."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from artquant.report.words import rate
+
+
+@dataclass
+class StageCount:
+    num_rows: int = 0
+    num_rejected: int = 0
+    busy_seconds: float = 0.0  # summed over the stage's workers
+    first_at: float = 0.0  # monotonic seconds of the counter's process
+    last_at: float = 0.0
+
+
+@ray.remote(num_cpus=0)
+class ProgressCounter:
+    """Counts rows by stage. Work that was lost with a worker and done again counts twice here: the written files are the truth."""
+
+    def __init__(self):
+        self.stages: dict[str, StageCount] = {}
+
+    def add(self, stage: str, num_rows: int, busy_seconds: float, num_rejected: int = 0) -> None:
+        count = self.stages.setdefault(stage, StageCount(first_at=time.monotonic() - busy_seconds))
+        count.num_rows += num_rows
+        count.num_rejected += num_rejected
+        count.busy_seconds += busy_seconds
+        count.last_at = time.monotonic()
+
+    def snapshot(self) -> dict[str, StageCount]:
+        return self.stages
+
+
+@contextmanager
+def show_progress(counter: Any, total: int, stage: str) -> Iterator[None]:
+    """While the block runs: a bar with rate and time left on a terminal, else a line every ten seconds. `stage` is the one that is counted."""
+    done = threading.Event()
+    watch = _draw_bar if sys.stderr.isatty() else _print_lines
+    thread = threading.Thread(target=watch, args=(counter, total, stage, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(timeout=10)
+
+
+def _count(counter: Any, stage: str) -> StageCount:
+    return ray.get(counter.snapshot.remote()).get(stage, StageCount())
+
+
+def _speed(count: StageCount) -> str:
+    seconds = count.last_at - count.first_at
+    return f"{rate(count.num_rows / seconds)}/s" if seconds > 0 else "starting"
+
+
+def _draw_bar(counter: Any, total: int, stage: str, done: threading.Event) -> None:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[rejected]}", style="yellow"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task(stage, total=total, speed="starting", rejected="")
+        while True:
+            is_last = done.wait(0.5)
+            count = _count(counter, stage)
+            rejected = f"{count.num_rejected} rejected" if count.num_rejected else ""
+            display.update(task, completed=min(count.num_rows, total), speed=_speed(count), rejected=rejected)
+            if is_last:
+                return
+
+
+def _print_lines(counter: Any, total: int, stage: str, done: threading.Event) -> None:
+    while not done.wait(10.0):
+        count = _count(counter, stage)
+        seconds = count.last_at - count.first_at
+        left = f", about {seconds / count.num_rows * (total - count.num_rows):.0f} s left" if count.num_rows and seconds else ""
+        print(f"{stage}: {count.num_rows} of {total}, {_speed(count)}{left}", file=sys.stderr, flush=True)

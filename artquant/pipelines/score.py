@@ -1,0 +1,219 @@
+"""The score job: list -> plan -> fetch and decode -> score and critique -> staged Parquet -> reconcile -> publish -> report."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from artquant.config import ScoreSpec
+from artquant.engines import Engine
+from artquant.errors import RunFailed, UserError
+from artquant.identity import Identity
+from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress
+from artquant.pipelines.sink import StagingSink, Written
+from artquant.pipelines.stages import FetchStage, ScoreStage
+from artquant.report.facts import OutputFile, RunReport, StageTime
+from artquant.report.page import render
+from artquant.results import layout
+from artquant.results.plan import PlanSummary, due, write_plan
+from artquant.results.publish import drop_staging, placed, publish, read_footer, reconcile
+from artquant.storage import Store, open_store
+
+
+@dataclass(frozen=True)
+class EngineRecipe:
+    """How a worker gets its engine, and what its scores depend on."""
+
+    open: Callable[[], Engine]
+    identity: Identity
+    image_size: int
+    level_values: tuple[float, ...]
+    description: str  # "torch on cpu, float32"
+
+
+def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
+    """Scores the collection `spec.input` into `spec.output`. Ray is running.
+
+    Raises UserError where the input or the output cannot be used, and RunFailed where the run may not be published; in both cases what was
+    published before is current still.
+    """
+    assert spec.input and spec.output
+    started_at = datetime.now(UTC)
+    source, store = open_store(spec.input), open_store(spec.output)
+    source.check_readable()
+    store.check_writable()
+    plan_key = layout.run_key(spec.run_id, "plan.parquet")
+    if store.exists(plan_key):
+        raise UserError(f"{store.uri} has a run {spec.run_id} already: choose another run_id.")
+    plan = make_plan(spec, source, store, plan_key)
+    store.put(layout.run_key(spec.run_id, "spec.yaml"), spec_yaml(spec).encode())
+    counter = ProgressCounter.remote()
+    failure, files, written = None, [], None
+    try:
+        written = execute(spec, recipe, plan, plan_key, counter)
+        footers = [read_footer(store, part) for part in written.parts]
+        num_scored, num_rejected = reconcile(plan, footers)
+        if num_rejected > spec.max_failed_fraction * plan.num_planned:
+            raise RunFailed(
+                f"{num_rejected} of {plan.num_planned} artworks were rejected, more than max_failed_fraction={spec.max_failed_fraction} allows: "
+                "look at the reject classes in the report, then mend the collection or raise the limit."
+            )
+        files = placed(footers, recipe.identity.model_id, spec.run_date, spec.run_id)
+    except RunFailed as error:
+        failure = error
+    finished_at = datetime.now(UTC)
+    report = describe(spec, recipe, plan, written, files, ray.get(counter.snapshot.remote()), started_at, finished_at, failure)
+    store.put(layout.run_key(spec.run_id, "report.html"), render(report).encode())
+    store.put(layout.run_key(spec.run_id, "metrics.json"), json.dumps(metrics(report), indent=1).encode())
+    if failure:
+        drop_staging(store, spec.run_id)
+        raise failure
+    publish(store, spec.run_id, files, manifest(spec, recipe, plan, report))
+    return report
+
+
+def make_plan(spec: ScoreSpec, source: Store, store: Store, key: str) -> PlanSummary:
+    """Raises UserError for a collection in which there is nothing."""
+    counts: Counter = Counter()
+    rows = islice(due(source.list(), source.uri_of, spec.exclude, counts), spec.limit)
+    first = next(rows, None)
+    if first is None:
+        excluded = f" but {counts['excluded']} objects that `exclude` leaves out" if counts["excluded"] else ""
+        raise UserError(f"There is nothing below {source.uri}{excluded}: give an input that holds pictures.")
+    return write_plan(store, key, (row for rows_ in ([first], rows) for row in rows_), counts)
+
+
+def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: str, counter: Any) -> Written:
+    """Runs the pipeline; the written parts lie in the staging area. Raises RunFailed."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.target_max_block_size = max(1 << 20, spec.engine.batch_size * recipe.image_size**2 * 3)
+    context.execution_options.preserve_order = False
+    num_fetch = spec.fetch.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
+    sink = StagingSink(spec.output, spec.run_id, recipe.level_values, spec.rows_per_file, counter)
+    stage = "score and critique" if spec.engine.critique else "score"
+    survives = {"max_restarts": 3, "max_task_retries": 3}
+    dataset = (
+        ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
+        .map_batches(
+            FetchStage,
+            fn_constructor_args=(spec.input, spec.output, plan_key, recipe.image_size, spec.engine.batch_size, spec.fetch, counter),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=min(num_fetch, plan.num_shards)),
+            num_cpus=0.5,
+            **survives,
+        )
+        .map_batches(
+            ScoreStage,
+            fn_constructor_args=(recipe.open, spec.engine.critique, spec.review, spec.run_id, counter),
+            batch_size=spec.engine.batch_size,
+            compute=ActorPoolStrategy(size=spec.engine.num_workers),
+            num_cpus=spec.engine.num_cpus,
+            num_gpus=spec.engine.num_gpus or None,
+            **survives,
+        )
+    )
+    with show_progress(counter, plan.num_planned, stage):
+        try:
+            dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0.25})
+        except (ray.exceptions.RayError, RuntimeError) as error:
+            raise RunFailed(f"The pipeline failed and nothing was published: {last_words(error)}") from error
+    return sink.written
+
+
+def last_words(error: Exception) -> str:
+    """The line of a remote traceback that names the first cause, as in 'OSError: no space left'."""
+    named = [line.strip() for line in str(error).splitlines() if re.match(r"\s*[\w.]*(Error|Exception|Exit|Interrupt|Reject)\b.*: ", line)]
+    return next((line for line in named if "UserCodeException" not in line), str(error).strip() or type(error).__name__)[:500]
+
+
+def spec_yaml(spec: ScoreSpec) -> str:
+    import yaml
+
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
+
+
+def describe(
+    spec: ScoreSpec,
+    recipe: EngineRecipe,
+    plan: PlanSummary,
+    written: Written | None,
+    files: list,
+    stages: dict[str, StageCount],
+    started_at: datetime,
+    finished_at: datetime,
+    failure: RunFailed | None,
+) -> RunReport:
+    from artquant.report.summary import Summary
+
+    findings = (written.summary if written else Summary(recipe.level_values)).result()
+    slowest = stages.get("score and critique") or stages.get("score")
+    wall = slowest.last_at - slowest.first_at if slowest else 0.0
+    return RunReport(
+        run_id=spec.run_id,
+        run_date=spec.run_date,
+        status="failed" if failure else "published",
+        started_at=started_at,
+        finished_at=finished_at,
+        input_uri=str(spec.input),
+        output_uri=str(spec.output),
+        model_id=recipe.identity.model_id,
+        model_digest=recipe.identity.model_digest,
+        prompt_digest=recipe.identity.prompt_digest,
+        engine=recipe.description,
+        num_planned=plan.num_planned,
+        num_scored=findings.num_scored,
+        num_rejected=findings.num_rejected,
+        num_reused=0,
+        reasons=plan.reasons,
+        images_per_second=slowest.num_rows / wall if slowest and wall else 0.0,
+        stages=[
+            StageTime(name, count.busy_seconds, count.num_rows, count.num_rows / count.busy_seconds)
+            for name, count in stages.items()
+            if count.busy_seconds
+        ],
+        files=[OutputFile(part.key, part.num_rows, part.num_bytes) for _, part in files],
+        config=spec.model_dump(mode="json"),
+        findings=findings,
+        message=str(failure) if failure else None,
+    )
+
+
+def metrics(report: RunReport) -> dict:
+    """Numbers for machines: what a dashboard or an alert reads."""
+    return {
+        "run_id": report.run_id,
+        "status": report.status,
+        "seconds": report.seconds,
+        "num_planned": report.num_planned,
+        "num_scored": report.num_scored,
+        "num_rejected": report.num_rejected,
+        "num_reused": report.num_reused,
+        "num_needs_review": report.findings.num_needs_review,
+        "mean_score": report.findings.mean_score,
+        "level_counts": report.findings.level_counts,
+        "rejects_by_class": dict(report.findings.rejects_by_class),
+        "images_per_second": report.images_per_second,
+        "stages": {stage.name: {"busy_seconds": stage.seconds, "num_rows": stage.num_rows} for stage in report.stages},
+    }
+
+
+def manifest(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, report: RunReport) -> dict:
+    return {
+        "run_id": spec.run_id,
+        "run_date": spec.run_date,
+        "published_at": datetime.now(UTC),
+        "identity": asdict(recipe.identity),
+        "plan": asdict(plan),
+        "num_scored": report.num_scored,
+        "num_rejected": report.num_rejected,
+        "num_reused": report.num_reused,
+    }

@@ -1,0 +1,85 @@
+"""Tonight's plan: which artworks are due, cut into shards, as one Parquet file of which a row group is a shard."""
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import chain, islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artquant.schema import Reason, plan_schema
+from artquant.storage import ObjectInfo, Store
+
+SMALL_SHARD, LARGE_SHARD = 128, 2048
+_SMALL_COLLECTION = 100_000  # artworks; a larger one is cut into larger shards, so that the plan's footer stays small
+_METADATA_KEY = b"artquant.plan"
+
+
+@dataclass(frozen=True)
+class PlanSummary:
+    """What the run must account for. `id_sum` is :func:`id_sum` of all planned artwork ids."""
+
+    num_planned: int
+    num_excluded: int
+    num_shards: int
+    id_sum: int
+    reasons: dict[str, int]
+
+
+def id_sum(artwork_ids: Iterable[str]) -> int:
+    """A checksum of a set of ids that does not depend on order or split: the sum of their 64-bit hashes, modulo 2^64."""
+    hashes = (int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little") for i in artwork_ids)
+    return sum(hashes) % 2**64
+
+
+def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter) -> Iterator[dict[str, Any]]:
+    """The plan's rows, in the order of the listing; objects that match a pattern of `exclude` are only counted.
+
+    Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id, so ids are unique.
+    """
+    patterns = tuple(exclude)
+    for info in objects:
+        if any(fnmatchcase(info.key, pattern) for pattern in patterns):
+            counts["excluded"] += 1
+            continue
+        counts[Reason.NEW] += 1
+        yield {"artwork_id": info.key, "uri": uri_of(info.key), "etag": info.etag, "size_bytes": info.size_bytes, "reason": Reason.NEW.value}
+
+
+def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter) -> PlanSummary:
+    """Streams the rows into the object `key`, shard by shard; memory does not grow with the collection beyond a bounded first part."""
+    first = list(islice(rows, _SMALL_COLLECTION))
+    shard_rows = SMALL_SHARD if len(first) < _SMALL_COLLECTION else LARGE_SHARD
+    everything = chain(first, rows)
+    total = num_planned = num_shards = 0
+    with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
+        with pq.ParquetWriter(file.name, plan_schema(), compression="zstd") as writer:
+            while shard := list(islice(everything, shard_rows)):
+                writer.write_table(pa.Table.from_pylist(shard, plan_schema()))
+                total = (total + id_sum(row["artwork_id"] for row in shard)) % 2**64
+                num_planned, num_shards = num_planned + len(shard), num_shards + 1
+            reasons = {reason.value: counts[reason] for reason in Reason if counts[reason]}
+            summary = PlanSummary(num_planned, counts["excluded"], num_shards, total, reasons)
+            writer.add_key_value_metadata({_METADATA_KEY: json.dumps(asdict(summary)).encode()})
+        store.put_file(key, file.name)
+    return summary
+
+
+class Plan:
+    """A written plan, read shard by shard."""
+
+    def __init__(self, store: Store, key: str):
+        self._file = pq.ParquetFile(store.open_input(key), pre_buffer=False)
+
+    @property
+    def summary(self) -> PlanSummary:
+        return PlanSummary(**json.loads(self._file.metadata.metadata[_METADATA_KEY]))
+
+    def shard(self, number: int) -> list[dict[str, Any]]:
+        return self._file.read_row_group(number).to_pylist()
