@@ -25,6 +25,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -36,6 +37,7 @@ _SERVERS = ("s3", "filer", "master", "volume", "admin")  # ports base, base + 1,
 _GRPC_OFFSET = 10_000
 _BASES = range(11_000, 22_000, len(_SERVERS))  # so that all stay below the kernel's ephemeral ports
 _READY_SECONDS = 20.0
+_TRIES = 3  # another may take a port between the look and the start
 _STOP_SECONDS = 3.0  # an ordered stop takes 1 to 30 s; what was acknowledged survives SIGKILL
 _TAKEOVER_SECONDS = 10.0
 # Ends the server when the pipe on stdin closes, however the owner died. A death signal would come with the starting thread's end already.
@@ -63,7 +65,10 @@ class EmbeddedStore:
         """What every S3 client needs to find the server; holds the secret key."""
         if self.port is None:
             raise RuntimeError("the embedded store is not running")
-        key = json.loads((self.directory / "s3.json").read_text())["identities"][0]["credentials"][0]
+        try:
+            key = json.loads((self.directory / "s3.json").read_text())["identities"][0]["credentials"][0]
+        except (OSError, ValueError, LookupError) as error:
+            raise UserError(f"{self.directory}/s3.json holds no key pair: delete it, and the next start makes a new one.") from error
         direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "127.0.0.1"
         if "127.0.0.1" not in direct.split(","):
             direct += ",127.0.0.1"
@@ -81,14 +86,16 @@ class EmbeddedStore:
         if self._server:
             raise RuntimeError("the embedded store is running already")
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            (self.directory / "data").mkdir(mode=0o700, parents=True, exist_ok=True)
             self._make_key_pair()
             lock = self._lock()
         except OSError as error:
-            raise UserError(f"The embedded store cannot use {self.directory}: {error.strerror}; choose a folder that you can write to.") from error
+            raise UserError(f"The embedded store cannot use {self.directory}: {error.strerror}; choose a folder of your own.") from error
         deadline = time.monotonic() + _READY_SECONDS
         with lock:
-            for base in self._bases():
+            for base in islice(self._bases(), _TRIES):
+                if time.monotonic() > deadline:
+                    break
                 with contextlib.ExitStack() as unless_ready:
                     unless_ready.callback(self.stop)
                     self._spawn(base, lock)
@@ -96,10 +103,8 @@ class EmbeddedStore:
                         (self.directory / "base_port").write_text(str(base))
                         unless_ready.pop_all()
                         return
-                if time.monotonic() > deadline:
-                    break
-        tail = "\n".join((self.directory / "server.log").read_text(errors="replace").splitlines()[-10:])
-        raise UserError(f"The embedded store in {self.directory} did not start within {_READY_SECONDS:.0f} s; its last words:\n{tail}")
+        tail = "\n".join((self.directory / "server.log").read_text(errors="replace").splitlines()[-5:])
+        raise UserError(f"The embedded store in {self.directory} did not start; its last words:\n{tail}")
 
     def stop(self) -> None:
         """Ends the server within some 4 s; the data stay."""
@@ -146,9 +151,8 @@ class EmbeddedStore:
                 is_dying = owner.isdigit() and not os.path.exists(f"/proc/{owner}")
                 if not is_dying or time.monotonic() > deadline:
                     lock.close()
-                    raise UserError(
-                        f"The embedded store in {self.directory} is in use by process {owner or '(unknown)'}: end that one, or choose another folder."
-                    ) from None
+                    user = f"in use by process {owner or '(unknown)'}"
+                    raise UserError(f"The embedded store in {self.directory} is {user}: end that one, or choose another folder.") from None
                 time.sleep(0.1)
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -160,7 +164,7 @@ class EmbeddedStore:
         with contextlib.suppress(FileNotFoundError, ValueError):
             if _all_free(base := int((self.directory / "base_port").read_text())):
                 yield base
-        yield from filter(_all_free, random.sample(_BASES, 20))
+        yield from filter(_all_free, random.sample(_BASES, len(_BASES)))
 
     def _spawn(self, base: int, lock: IO[str]) -> None:
         program = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
@@ -169,12 +173,11 @@ class EmbeddedStore:
         ports = [f"-{name}.port={base + index}" for index, name in enumerate(_SERVERS)]
         ports += [f"-{name}.port.grpc={base + index + _GRPC_OFFSET}" for index, name in enumerate(_SERVERS)]
         off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
-        caps = ["-s3.readerCacheSizeMB=64", "-s3.cacheCapacityMB=64", "-volume.readBufferSizeMB=1"]
-        store = [f"-dir={self.directory / 'data'}", f"-s3.config={self.directory / 's3.json'}", f"-bucket={BUCKET}", "-s3.autoCreateBucket=false"]
+        caps = ["-s3.readerCacheSizeMB=64", "-s3.cacheCapacityMB=64"]
+        store = [f"-dir={self.directory}/data", f"-s3.config={self.directory}/s3.json", f"-bucket={BUCKET}", "-s3.autoCreateBucket=false"]
         address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.preStopSeconds=0"]
         # The server would take the user's own AWS keys for administrators.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
-        (self.directory / "data").mkdir(mode=0o700, exist_ok=True)
         with open(self.directory / "server.log", "wb") as log:
             self._server = subprocess.Popen(
                 [program, "-logtostderr=true", "mini", *address, *ports, *off, *caps, *store],
@@ -251,7 +254,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, lambda *_: ended.set())
     try:
         with EmbeddedStore(arguments[0]) as store:
-            print(f"Serving {store.directory} at {store.environment['AWS_ENDPOINT_URL']}, bucket s3://{BUCKET}, until Ctrl-C. In another shell:")
+            print(f"Serving {store.directory} as s3://{BUCKET} until Ctrl-C. In another shell:")
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "AWS_REGION"):
                 print(f"  export {name}={store.environment[name]}")
             sys.stdout.flush()

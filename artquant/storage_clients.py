@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Listed = tuple[str, int, str]  # path, size in bytes, etag
 
-_PROBE_SECONDS = 5.0
+PROBE_SECONDS = 5.0
 _CONTROL_SECONDS = 120.0  # a part of 16 MiB on a slow line
 _UNFINISHED = re.compile(r"#\d+$")  # how the native client names a local file until it is complete
 _THROTTLES = {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequests"}
@@ -46,9 +46,9 @@ class S3:
     def __init__(self, bucket: str):
         self.bucket = bucket
         self.endpoint = _endpoint()
+        self.reach = f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
         self._fetching: dict[float, S3Store] = {}
-        backoff = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=10), "base": 2}
-        self.client = self._connect(_CONTROL_SECONDS, {"max_retries": 6, "retry_timeout": timedelta(seconds=60), "backoff": backoff})
+        self.client = self._connect(_CONTROL_SECONDS, {"max_retries": 6, "retry_timeout": timedelta(seconds=60)})
 
     def fetching(self, timeout_seconds: float) -> S3Store:
         """A client that never retries and gives up on a request after `timeout_seconds`, its body included."""
@@ -59,7 +59,7 @@ class S3:
     def _connect(self, timeout_seconds: float, retries: Any) -> S3Store:
         from obstore.store import S3Store
 
-        config: dict[str, Any] = {"region": os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"}
+        config: dict[str, Any] = {"region": "us-east-1"}
         timeout = timedelta(seconds=timeout_seconds)
         client: dict[str, Any] = {"timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=5))}
         if self.endpoint:
@@ -74,8 +74,9 @@ class S3:
         provider = None
         if not os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SKIP_SIGNATURE", "").lower() not in ("1", "true"):
             provider = _credential_chain()
-            if not any(os.environ.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION")):
-                config |= provider.config
+            config |= provider.config  # the profile's region
+        if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+            config["region"] = region
         return S3Store(self.bucket, config=config, client_options=client, retry_config=retries, credential_provider=provider)  # type: ignore[arg-type]
 
     def list(self, root: str) -> Iterator[Listed]:
@@ -118,7 +119,7 @@ class S3:
         from obstore.exceptions import InvalidPathError
 
         with contextlib.suppress(InvalidPathError):
-            next(iter(self.fetching(_PROBE_SECONDS).list(root or None, chunk_size=1)), None)
+            next(iter(self.fetching(PROBE_SECONDS).list(root or None, chunk_size=1)), None)
 
     def replace(self, path: str, data: bytes, etag: str) -> str:
         try:
@@ -135,7 +136,7 @@ class S3:
 class Local:
     """The file system from `/` down. The native client writes beside the target and renames; listing and replacing are done here."""
 
-    endpoint = None
+    reach = "check the disk"
 
     def __init__(self) -> None:
         from obstore.store import LocalStore
@@ -252,8 +253,10 @@ def explain(error: Exception) -> tuple[RejectClass, str]:
         return RejectClass.DENIED, f"the store refuses the request ({detail or 'redirect'}): is AWS_REGION the bucket's region?"
     if status >= 400 or "Unauthenticated" in type(error).__name__ or number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return RejectClass.DENIED, f"access is denied ({detail or 'by the file system'})"
-    if number and "S3" not in text:
+    if number and "Generic S3 error" not in text:
         return RejectClass.TIMEOUT, os.strerror(number)
+    if "certificate" in text.lower():
+        return RejectClass.TIMEOUT, "the server's certificate is not trusted (AWS_CA_BUNDLE names those that are)"
     if "Connect" in text or "dns error" in text:
         return RejectClass.TIMEOUT, "no connection"
     if "IncompleteBody" in text or "kind: Interrupted" in text:
@@ -261,12 +264,9 @@ def explain(error: Exception) -> tuple[RejectClass, str]:
     return RejectClass.TIMEOUT, text.partition("\n")[0][:200]
 
 
-def sentence(error: Exception, doing: str, endpoint: str | None) -> str:
-    """What a person reads when `doing` ('write s3://b/k') failed."""
+def sentence(error: Exception, doing: str, reach: str) -> str:
+    """What a person reads when `doing` ('write s3://b/k') failed; `reach` is the advice where there was no answer."""
     reject_class, detail = explain(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"Cannot {doing}: the disk is full; make room and start again."
-    reach = f"check AWS_ENDPOINT_URL ({endpoint}) and that the server runs" if endpoint else "check the network, the disk and AWS_ENDPOINT_URL"
     advice = {
         RejectClass.MISSING: "create it, or correct the address",
         RejectClass.DENIED: "check the credentials and what they allow",
@@ -279,7 +279,7 @@ def sentence(error: Exception, doing: str, endpoint: str | None) -> str:
 def _endpoint() -> str | None:
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if value := os.environ.get(name):
-            if not re.match(r"https?://[^/@]+/?$", value):
+            if not re.fullmatch(r"https?://[^/@]+/?", value):
                 raise UserError(f"{name} takes http://host:port or https://host:port, without a path or credentials.")
             return value.rstrip("/")
     return None

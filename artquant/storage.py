@@ -1,0 +1,269 @@
+"""Objects by URI, on S3 or in a local folder: the one door through which the product reads and writes.
+
+A `Store` is a root (`s3://bucket/prefix` or a folder) and keys below it, with `/` between the parts. It pickles as its URI and is opened
+again from the environment on the other side, so no secret travels. All calls may come from many threads, block, and free the GIL while
+they wait. Open a store inside the process that uses it: the native client does not survive a fork.
+
+What fails for one object while reading raises `FetchError`, which is a `Reject`; what fails while listing or writing raises `UserError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from artquant.errors import Reject, UserError
+from artquant.schema import RejectClass
+from artquant.storage_clients import PROBE_SECONDS, S3, Changed, Local, Ranges, etag_of, explain, refusals, sentence
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+_TAKES = "a store is s3://bucket[/prefix], file:///folder, file:folder or a path"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ODD_KEY = "has an empty part, '.' or '..', or a control character"
+_PART_BYTES = 16 << 20
+_READ_AHEAD_BYTES = 1 << 20
+_MAX_WAIT_SECONDS = 10.0
+
+
+class ObjectInfo(NamedTuple):
+    key: str
+    size_bytes: int
+    etag: str  # without quotes; '' where the store gives none
+
+
+class Fetched(NamedTuple):
+    data: bytes
+    etag: str
+    attempts: int
+
+
+class FetchError(Reject):
+    """An object that could not be read, after `attempts` tries."""
+
+    def __init__(self, reject_class: RejectClass, message: str, attempts: int = 1):
+        super().__init__(reject_class, message)
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FetchError, (self.reject_class, self.message, self.attempts)
+
+
+class Conflict(Exception):
+    """A conditional write lost: the object exists already, or is not the version that was named."""
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`; sends nothing yet. Raises UserError for an address of another kind, and where no credentials are found."""
+    scheme = _SCHEME.match(uri)
+    if scheme is None or scheme[1] == "file":
+        return _open_folder(uri, uri[scheme.end() :] if scheme else uri)
+    if not uri.startswith("s3://"):
+        raise UserError(f"Cannot open {scheme[0]} addresses: {_TAKES}.")
+    bucket, _, prefix = uri[len("s3://") :].partition("/")
+    if "@" in bucket:
+        raise UserError("An s3:// address must not hold credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.")
+    if not _BUCKET.fullmatch(bucket):
+        raise UserError(f"{uri!r} has no valid bucket name (3 to 63 lower-case letters, digits, dots and hyphens): {_TAKES}.")
+    prefix = prefix.strip("/")
+    if prefix and not _is_addressable(prefix):
+        raise UserError(f"The prefix of {uri!r} {_ODD_KEY}: correct it.")
+    return Store(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, S3(bucket))
+
+
+def _open_folder(uri: str, path: str) -> Store:
+    if path.startswith("//") and not path.startswith("///"):
+        raise UserError(f"{uri!r} names a host: {_TAKES}.")
+    if not path:
+        raise UserError(f"An empty address names no store: {_TAKES}.")
+    folder = os.path.abspath(os.path.expanduser(path)).strip("/")
+    return Store(f"file:///{folder}", folder, Local())
+
+
+def open_parent(uri: str) -> tuple[Store, str]:
+    """The store that holds the one object at `uri`, and its key: 's3://b/x/y.parquet' -> (the store s3://b/x, 'y.parquet')."""
+    parent, slash, name = uri.rpartition("/")
+    if uri.startswith("file:") and not slash:
+        parent, name = "file:.", uri[len("file:") :]
+    if parent in ("file:", "file://"):
+        parent += "/"
+    if not name or parent in ("s3:/", "s3:"):
+        raise UserError(f"{uri!r} names no object: write it as s3://bucket/key or as the path of a file.")
+    return open_store(parent or ("/" if slash else ".")), name
+
+
+def _is_addressable(key: str) -> bool:
+    return not _CONTROL.search(key) and all(part not in ("", ".", "..") for part in key.split("/"))
+
+
+class Store:
+    """See the module; made by `open_store`."""
+
+    def __init__(self, uri: str, prefix: str, backend: S3 | Local):
+        self.uri = uri
+        self._prefix = prefix
+        self._backend = backend
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.uri,)
+
+    def uri_of(self, key: str) -> str:
+        return self.uri + key if self.uri.endswith("/") else f"{self.uri}/{key}"
+
+    def child(self, prefix: str) -> Store:
+        """The store whose root is the folder `prefix` below this one; it shares the connections."""
+        prefix = prefix.strip("/")
+        return Store(self.uri_of(prefix), self._path(prefix), self._backend)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object below the folder `prefix`, page by page; nothing for a folder that does not exist.
+
+        S3 and local folders answer in byte order of the keys; other stores may not (SeaweedFS gives `a/b` before `a.b`).
+        Directory markers (an empty `dir/`) are left out. Raises UserError.
+        """
+        root = self._path(prefix.strip("/")) if prefix.strip("/") else self._prefix
+        cut = len(self._prefix) + 1 if self._prefix else 0
+        with self._doing(f"list {self.uri}"):
+            for path, size_bytes, etag in self._backend.list(root):
+                yield ObjectInfo(path[cut:], size_bytes, etag)
+
+    def get(self, key: str) -> bytes:
+        return self.get_with_etag(key)[0]
+
+    def get_with_etag(self, key: str) -> tuple[bytes, str]:
+        """The bytes and the etag they belong to. Raises FetchError, after up to a minute of retries where the trouble is transient."""
+        return self._get(key, self._backend.client)
+
+    def fetch(self, key: str, *, attempts: int = 4, timeout_seconds: float = 30.0) -> Fetched:
+        """One artwork's bytes. Each attempt ends within `timeout_seconds`; THROTTLED and TIMEOUT are tried again, DENIED once
+        (some stores say so under load), after a wait drawn from [0, min(10, 0.2 * 2^attempt)] seconds.
+
+        Raises FetchError with the attempts used. Call it from some 32 threads: that is faster than one asyncio loop, at half the CPU time.
+        """
+        client = self._backend.fetching(timeout_seconds)
+        for attempt in range(1, attempts + 1):
+            try:
+                return Fetched(*self._get(key, client), attempt)
+            except FetchError as error:
+                is_final = error.reject_class not in (RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.DENIED)
+                if is_final or attempt == attempts or (error.reject_class is RejectClass.DENIED and attempt > 1):
+                    raise FetchError(error.reject_class, error.message, attempt) from error.__cause__
+            time.sleep(random.uniform(0, min(_MAX_WAIT_SECONDS, 0.2 * 2**attempt)))
+        raise ValueError(f"attempts must be at least 1, not {attempts}")
+
+    def _get(self, key: str, client: ObjectStore) -> tuple[bytes, str]:
+        with self._reading(key) as path:
+            result = client.get(path)
+            return bytes(result.bytes()), etag_of(result.meta)
+
+    def head(self, key: str) -> ObjectInfo:
+        """Raises FetchError."""
+        with self._reading(key) as path:
+            meta = self._backend.client.head(path)
+            return ObjectInfo(key, meta["size"], etag_of(meta))
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.head(key)
+        except FetchError as error:
+            if error.reject_class is RejectClass.MISSING:
+                return False
+            raise
+        return True
+
+    def open_input(self, key: str) -> io.BufferedReader:
+        """A seekable file that reads by ranges, as in `pyarrow.parquet.ParquetFile(store.open_input(key))`. Raises FetchError."""
+
+        def read_range(start: int, length: int) -> bytes:
+            with self._reading(key) as path:
+                return bytes(self._backend.client.get_range(path, start=start, length=length))
+
+        return io.BufferedReader(Ranges(read_range, self.head(key).size_bytes), _READ_AHEAD_BYTES)
+
+    def put(self, key: str, data: bytes) -> str:
+        """Writes the whole object or nothing, and returns its etag. Raises UserError."""
+        return self._put(key, data)
+
+    def put_file(self, key: str, path: str | os.PathLike[str]) -> str:
+        """As `put`, from a file of up to 160 GB, in parts of 16 MiB."""
+        return self._put(key, Path(path), chunk_size=_PART_BYTES, max_concurrency=4)
+
+    def put_if_absent(self, key: str, data: bytes) -> str:
+        """The new etag, or Conflict where the object exists; after a broken connection this writer itself may have made it."""
+        return self._put(key, data, mode="create", use_multipart=False)
+
+    def put_if_match(self, key: str, data: bytes, etag: str) -> str:
+        """Replaces the version `etag` and returns the new etag, or raises Conflict where the object is gone or another version."""
+        with self._doing(f"write {self.uri_of(key)}"):
+            return self._backend.replace(self._path(key), data, etag)
+
+    def _put(self, key: str, data: bytes | Path, **options: Any) -> str:
+        with self._doing(f"write {self.uri_of(key)}"):
+            return etag_of(self._backend.client.put(self._path(key), data, **options))
+
+    def copy(self, source: str, target: str) -> None:
+        """Within this store; replaces `target`. Raises UserError."""
+        with self._doing(f"copy {self.uri_of(source)}"):
+            self._backend.client.copy(self._path(source), self._path(target))
+
+    def delete(self, keys: str | Iterable[str]) -> None:
+        """Those that are gone already are no error. Raises UserError."""
+        paths = map(self._path, [keys] if isinstance(keys, str) else keys)
+        with self._doing(f"delete below {self.uri}"):
+            while batch := list(islice(paths, 1000)):
+                self._backend.delete(batch)
+
+    def check_readable(self) -> None:
+        """Raises UserError, within some 10 s, where the store cannot be listed. An empty one is readable."""
+        with self._doing(f"read {self.uri}"):
+            self._backend.probe(self._prefix)
+
+    def check_writable(self) -> None:
+        """Raises UserError, within some 10 s, where an object cannot be written and deleted again."""
+        path = self._path(f".artquant-write-check-{secrets.token_hex(8)}")
+        client = self._backend.fetching(PROBE_SECONDS)
+        with self._doing(f"write to {self.uri}"):
+            client.put(path, b"")
+            client.delete(path)
+
+    def _path(self, key: str) -> str:
+        if not _is_addressable(key):
+            raise ValueError(f"the key {key!r} {_ODD_KEY}")
+        return f"{self._prefix}/{key}" if self._prefix else key
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[str]:
+        try:
+            path = self._path(key)
+        except ValueError as error:
+            raise FetchError(RejectClass.UNSUPPORTED, f"{error}: rename the object") from error
+        try:
+            yield path
+        except refusals() as error:
+            raise FetchError(*explain(error)) from error
+
+    @contextlib.contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            yield
+        except (AlreadyExistsError, PreconditionError, Changed) as error:
+            raise Conflict(f"Cannot {what}: another writer was first.") from error
+        except refusals() as error:
+            raise UserError(sentence(error, what, self._backend.reach)) from error
