@@ -44,11 +44,6 @@ _OTHER_KINDS = (
     (re.compile(rb"\0\0\x01\0[^\0]\0"), RejectClass.UNSUPPORTED, "an icon file"),
     (re.compile(rb"%PDF"), RejectClass.NOT_AN_IMAGE, "a PDF"),
 )
-_SIZE_FIELDS = {  # width and height in the header: Pillow refuses a zero in the words it has for damage
-    PngImageFile: (slice(16, 20), slice(20, 24)),
-    GifImageFile: (slice(6, 8), slice(8, 10)),
-    BmpImageFile: (slice(18, 22), slice(22, 26)),
-}
 _MODES = frozenset({"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"})
 _UNSUPPORTED_WORDS = re.compile(r"unsupported|not supported|unknown|cannot handle|decompressed data too large", re.IGNORECASE)
 _DAMAGED_JPEG_WORDS = re.compile(r"premature|bad huffman|instead of RST|bad progressive|arithmetic", re.IGNORECASE)
@@ -74,12 +69,14 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
             if pattern.match(data):
                 raise Reject(reject_class, f"{kind}: not one of JPEG, PNG, WebP, GIF, TIFF, BMP")
         raise Reject(RejectClass.NOT_AN_IMAGE, "no image format begins with these bytes")
+    image = reader.__new__(reader)
     try:
-        return reader(io.BytesIO(data))
+        image.__init__(io.BytesIO(data))  # type: ignore[misc]  # apart from __new__, so that what was read before an error can be asked
     except Exception as error:  # a reader may fail in any way on hostile bytes
-        if any(not any(data[field]) for field in _SIZE_FIELDS.get(reader, ()) if len(data) >= field.stop):
-            raise Reject(RejectClass.EMPTY, "the header says zero width or height") from error
+        if getattr(image, "_mode", "") and 0 in image.size:
+            raise Reject(RejectClass.EMPTY, f"the header says {image.width} x {image.height}") from error
         raise _reject(error) from error
+    return image
 
 
 def decode(image: ImageFile.ImageFile, data: bytes, *, max_factor: int = 1) -> np.ndarray:
@@ -111,8 +108,6 @@ def _reject(error: Exception) -> Reject:
     message = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError | Image.DecompressionBombError):
         return Reject(RejectClass.TOO_LARGE, f"does not fit in memory ({message})")
-    if "Empty JPEG" in message:
-        return Reject(RejectClass.EMPTY, "the header says zero width or height")
     if isinstance(error, NotImplementedError) or _UNSUPPORTED_WORDS.search(message):
         return Reject(RejectClass.UNSUPPORTED, message)
     return Reject(RejectClass.TRUNCATED, f"broken off or damaged ({message})")
@@ -134,7 +129,7 @@ def _decode_plain_jpeg(image: JpegImageFile, data: bytes, factor: int) -> np.nda
         _log.debug("Pillow decodes a JPEG that simplejpeg refuses: %s", error)
         return None
     transform = _srgb_transform(profile, "RGB") if profile else None
-    return pixels if transform is None else np.array(ImageCms.applyTransform(Image.fromarray(pixels), transform))
+    return pixels if transform is None else np.array(_apply(transform, Image.fromarray(pixels)))
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -153,7 +148,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     elif image.mode not in ("L", "CMYK"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     transform = _srgb_transform(profile, image.mode) if profile else None
-    rgb = image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)
+    rgb = image.convert("RGB") if transform is None else _apply(transform, image)
     if alpha is None or alpha.getextrema()[0] == 255:
         return rgb
     white = Image.new("RGB", rgb.size, "white")
@@ -190,5 +185,11 @@ def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | N
         return transform
     steps = np.arange(0, 256, 15, dtype=np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
-    moved = np.asarray(ImageCms.applyTransform(Image.fromarray(cube), transform)).astype(int)
+    moved = np.asarray(_apply(transform, Image.fromarray(cube))).astype(int)
     return transform if np.abs(moved - cube).max() > 1 else None
+
+
+def _apply(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None  # None is for changes in place
+    return converted

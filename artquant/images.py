@@ -21,6 +21,7 @@ from artquant.schema import RejectClass
 
 PAD_COLOR = (122, 116, 104)  # the mean colour that the published weights were trained with
 REDUCED_MARGIN = 2  # a JPEG decodes at 1/2, 1/4 or 1/8 while its long side stays this many times the square's
+MAX_PADDING = 4  # padding is never held but it is resized, so a thread of pixels must not cost minutes
 _STRIP_PIXELS = 1 << 21
 
 
@@ -37,7 +38,8 @@ def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = 
     """Decode, turn upright, convert to sRGB, lay over white, pad to a square, resize to `size`.
 
     `fast=False` is the published preprocessing to the last bit; `fast=True` decodes large JPEGs at a reduced size and resizes with
-    SIMD code, a drift that tests/test_images.py bounds. Which files are refused does not depend on it.
+    SIMD code, a drift that tests/test_images.py bounds. Which files are refused does not depend on it. At the peak a picture takes up
+    to 20 bytes a pixel, unless it is a JPEG decoded at a reduced size: choose `max_pixels` by the memory a thread may have.
     Raises only `Reject`: empty, not_an_image, truncated (damaged too), too_large, unsupported.
     """
     image = image_decode.open_image(data)
@@ -45,14 +47,16 @@ def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = 
     side = max(width, height)
     if width * height > max_pixels:
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} is {width * height} pixels, more than max_pixels={max_pixels}")
-    if side * size > max_pixels:
-        raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} takes more than max_pixels={max_pixels} to pad to a square")
+    if side * side > MAX_PADDING * max_pixels:
+        raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} would pad to a square beyond {MAX_PADDING} x max_pixels={max_pixels}")
     pixels = image_decode.decode(image, data, max_factor=_reduction(side, size) if fast else 1)
     if image_decode.swaps_sides(image):
         width, height = height, width
     try:
         return Picture(to_square(pixels, size, fast=fast), width, height)
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch has no class of its own for it on a CPU
+            raise
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} does not fit in memory") from error
 
 
@@ -108,10 +112,10 @@ def _pad(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     inner_height, inner_width = pixels.shape[:2]
     if (inner_height, inner_width) == (height, width):
         return pixels
-    padded = np.empty((height, width * 3), np.uint8)
-    padded[:] = np.tile(np.array(PAD_COLOR, np.uint8), width)  # whole rows: ten times faster than pixel by pixel
+    ground = np.empty((height, width * 3), np.uint8)
+    ground[:] = np.tile(np.array(PAD_COLOR, np.uint8), width)  # whole rows: ten times faster than pixel by pixel
+    padded = ground.reshape(height, width, 3)
     top, left = (height - inner_height) // 2, (width - inner_width) // 2
-    padded = padded.reshape(height, width, 3)
     padded[top : top + inner_height, left : left + inner_width] = pixels
     return padded
 
