@@ -1,4 +1,4 @@
-"""What a job takes: one pydantic model a job, filled from its YAML and `key=value` overrides; whatever does not fit is refused with a sentence."""
+"""What a job takes: one pydantic model a job, from its YAML and `key=value` overrides; what does not fit is refused with a sentence."""
 
 import re
 from datetime import UTC, date, datetime

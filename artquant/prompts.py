@@ -18,14 +18,16 @@ def _critique_prompts() -> dict[str, str]:
         "cognition": "its subject, symbolism, technique and style",
         "emotion": "its mood and what it makes a viewer feel",
     }
-    return {part: f"USER: Describe the {part} of this painting: {aspects[part]}.\n{IMAGE_PLACEHOLDER} ASSISTANT:" for part in CRITIQUE_PARTS}
+    return {
+        part: f"USER: Describe the {part} of this painting: {aspects[part]}.\n{IMAGE_PLACEHOLDER} ASSISTANT:" for part in CRITIQUE_PARTS
+    }
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """One prompt for the score, one for each part of the critique. The image stands last, so that all before it is the same for every artwork.
+    """One prompt for the score, one for each part of the critique. The image stands last: all before it is the same for every artwork.
 
-    Raises ValueError where a prompt has not just one image, or where the critique's prompts do not end alike (they are answered in one batch).
+    Raises ValueError where a prompt has not just one image, or where the critique's prompts, answered in one batch, do not end alike.
     """
 
     score: str = f"USER: How would you rate the quality of this painting?\n{IMAGE_PLACEHOLDER} ASSISTANT: The quality of the painting is"

@@ -37,7 +37,9 @@ class RejectClass(StrEnum):
         return self in _TRANSIENT
 
 
-_TRANSIENT = frozenset({RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.POISON, RejectClass.BAD_SCORES})
+_TRANSIENT = frozenset(
+    {RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.POISON, RejectClass.BAD_SCORES}
+)
 
 
 class Reason(StrEnum):
@@ -54,7 +56,9 @@ def plan_schema() -> pa.Schema:
     """One row an artwork that is due; a row group is one shard."""
     import pyarrow as pa
 
-    return pa.schema([("artwork_id", pa.string()), ("uri", pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())])
+    return pa.schema(
+        [("artwork_id", pa.string()), ("uri", pa.string()), ("etag", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())]
+    )
 
 
 def score_schema() -> pa.Schema:

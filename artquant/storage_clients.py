@@ -123,7 +123,7 @@ class S3:
 
     def replace(self, path: str, data: bytes, etag: str) -> str:
         try:
-            return etag_of(self.client.put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))  # type: ignore[typeddict-item]
+            return etag_of(self.client.put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise

@@ -45,11 +45,12 @@ def attention_written_out(kept: list):
         kept.append(scores.softmax(-1, dtype=torch.float32).to(q.dtype))
         return kept[-1] @ v
 
-    original, F.scaled_dot_product_attention = F.scaled_dot_product_attention, attend
+    original = F.scaled_dot_product_attention
+    setattr(F, "scaled_dot_product_attention", attend)  # noqa: B010
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = original
+        setattr(F, "scaled_dot_product_attention", original)  # noqa: B010
 
 
 @torch.inference_mode()

@@ -8,14 +8,25 @@ from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2Ll
 from artquant.prompts import Prompts
 from artquant.training.tokenizer import train_tokenizer
 
-TEXTS = ["a calm painting of the sea at dusk , blue and grey , with soft light", "the quality of this painting : excellent good fair poor bad"]
+TEXTS = [
+    "a calm painting of the sea at dusk , blue and grey , with soft light",
+    "the quality of this painting : excellent good fair poor bad",
+]
 
 
 def random_config(**kwargs) -> MPLUGOwl2Config:
     visual = {
-        "visual_model": dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14),
+        "visual_model": dict(
+            hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=56, patch_size=14
+        ),
         "visual_abstractor": dict(
-            num_learnable_queries=4, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, encoder_hidden_size=32, grid_size=4
+            num_learnable_queries=4,
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=48,
+            encoder_hidden_size=32,
+            grid_size=4,
         ),
     }
     sizes = dict(vocab_size=512, hidden_size=64, intermediate_size=96, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1)

@@ -25,4 +25,7 @@ def _halve(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> li
         middle = len(pixels) // 2
         return _halve(assess, pixels[:middle]) + _halve(assess, pixels[middle:])
     finite = np.isfinite(assessment.probabilities).all(1) & np.isfinite(assessment.open_set_mass)
-    return [(assessment, row) if finite[row] else Reject(RejectClass.BAD_SCORES, "the engine's probabilities are not finite") for row in range(len(pixels))]
+    return [
+        (assessment, row) if finite[row] else Reject(RejectClass.BAD_SCORES, "the engine's probabilities are not finite")
+        for row in range(len(pixels))
+    ]

@@ -4,9 +4,11 @@ import torch
 
 
 class KVCache:
-    """Keys and values of all layers, each (rows, heads, max_length, head_dim); speaks the two verbs of transformers' caches that the network uses."""
+    """Keys and values of all layers, each (rows, heads, max_length, head_dim); speaks the two verbs of transformers' caches in use here."""
 
-    def __init__(self, num_layers: int, rows: int, num_heads: int, max_length: int, head_dim: int, dtype: torch.dtype, device: torch.device):
+    def __init__(
+        self, num_layers: int, rows: int, num_heads: int, max_length: int, head_dim: int, dtype: torch.dtype, device: torch.device
+    ):
         shape = (num_layers, rows, num_heads, max_length, head_dim)
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)

@@ -111,7 +111,7 @@ class TorchEngine:
         return StaticPrompts(cache.keys, cache.values, is_token, tail)
 
     def _start(self, prompts: StaticPrompts, features: torch.Tensor, room: int) -> tuple[KVCache, torch.Tensor]:
-        """A cache that holds each prompt's beginning for each image, and the mask (N * B, length) of what follows too, before `room` more tokens."""
+        """A cache with each prompt's beginning for each image, and the mask (N * B, length) up to the answer, for which there is `room`."""
         batch, prefix = len(features), prompts.keys.shape[3]
         length = prefix + features.shape[1] + len(prompts.suffix)
         cache = self._cache(prompts.keys.shape[1] * batch, length + room)

@@ -125,7 +125,11 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         self.image_token_index = image_token_index
         self.use_cache = use_cache
         super().__init__(
-            pad_token_id=pad_token_id, bos_token_id=bos_token_id, eos_token_id=eos_token_id, tie_word_embeddings=tie_word_embeddings, **kwargs
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            tie_word_embeddings=tie_word_embeddings,
+            **kwargs,
         )
 
     @property

@@ -54,4 +54,6 @@ class FromAnywhere:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        return super().from_pretrained(local_folder(pretrained_model_name_or_path), *args, **kwargs)
+        return super().from_pretrained(  # type: ignore[misc]
+            local_folder(pretrained_model_name_or_path), *args, **kwargs
+        )

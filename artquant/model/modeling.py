@@ -197,7 +197,9 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         if image_features is None:
             return embeds
         if int(is_image.sum()) != image_features.shape[0] * image_features.shape[1]:
-            raise ValueError(f"{int(is_image.sum())} image tokens for {image_features.shape[0]} images of {image_features.shape[1]} tokens each")
+            raise ValueError(
+                f"{int(is_image.sum())} image tokens for {image_features.shape[0]} images of {image_features.shape[1]} tokens each"
+            )
         return embeds.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeds.dtype))
 
     def forward(
@@ -212,7 +214,7 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         use_cache: bool | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
-        """`input_ids` (B, T) holds `image_token_index` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where they are.
+        """`input_ids` (B, T) has `image_token_index` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where.
 
         `attention_mask` (B, past + T) is true where there is a token; without it there is no padding.
         """
@@ -258,8 +260,10 @@ class MPLUGOwl2LlamaForCausalLM(MPLUGOwl2PreTrainedModel, GenerationMixin):
     def forward(
         self, input_ids=None, attention_mask=None, pixel_values=None, labels=None, logits_to_keep: int | torch.Tensor = 0, **kwargs
     ) -> CausalLMOutputWithPast:
-        """As :class:`MPLUGOwl2Model`, then logits (B, T or `logits_to_keep`, vocabulary); with `labels` (B, T), mean next-token cross-entropy
-        over the labels that are not -100."""
+        """As :class:`MPLUGOwl2Model`, then logits (B, T or `logits_to_keep`, vocabulary).
+
+        With `labels` (B, T), the loss is the mean next-token cross-entropy over the labels that are not -100.
+        """
         outputs = self.model(input_ids=input_ids, attention_mask=attention_mask, pixel_values=pixel_values, **kwargs)
         keep = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
         logits = self.lm_head(outputs.last_hidden_state[:, keep])

@@ -50,7 +50,6 @@ class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
     `num_image_tokens` is the length of an image in the language model (64 queries and one end token at full size).
     """
 
-
     def __init__(
         self,
         image_processor=None,

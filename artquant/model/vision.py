@@ -16,7 +16,10 @@ def _sincos(positions: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def position_tables(num_queries: int, grid_size: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The abstractor's fixed tables, float32: queries (Q, dim) over their index, keys (1 + grid^2, dim) over column and row, zero for the class token."""
+    """The abstractor's fixed tables, float32.
+
+    Queries (Q, dim) over their index; keys (1 + grid^2, dim) over column and row, zero for the class token.
+    """
     rows, columns = torch.meshgrid(torch.arange(grid_size), torch.arange(grid_size), indexing="ij")
     keys = torch.cat([_sincos(columns.flatten(), dim // 2), _sincos(rows.flatten(), dim // 2)], dim=1)
     return _sincos(torch.arange(num_queries), dim).float(), F.pad(keys, (0, 0, 1, 0)).float()

@@ -24,9 +24,8 @@ class StageCount:
     last_at: float = 0.0
 
 
-@ray.remote(num_cpus=0)
 class ProgressCounter:
-    """Counts rows by stage. Work that was lost with a worker and done again counts twice here: the written files are the truth."""
+    """Counts rows by stage, as a Ray actor. Work that was lost and done again counts twice here: the written files are the truth."""
 
     def __init__(self):
         self.stages: dict[str, StageCount] = {}
@@ -44,7 +43,7 @@ class ProgressCounter:
 
 @contextmanager
 def show_progress(counter: Any, total: int, stage: str) -> Iterator[None]:
-    """While the block runs: a bar with rate and time left on a terminal, else a line every ten seconds. `stage` is the one that is counted."""
+    """While the block runs: a bar with rate and time left on a terminal, else a line every ten seconds. It counts `stage`."""
     done = threading.Event()
     watch = _draw_bar if sys.stderr.isatty() else _print_lines
     thread = threading.Thread(target=watch, args=(counter, total, stage, done), daemon=True)

@@ -14,7 +14,12 @@ from artquant.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, reject_schema, 
 
 def outcome_schema() -> pa.Schema:
     """What the score stage hands on: all columns of scores and rejects (`reject_class` is '' for a score), one time, and a thumbnail."""
-    fields = {field.name: field for schema in (score_schema(), reject_schema()) for field in schema if field.name not in ("scored_at", "rejected_at")}
+    fields = {
+        field.name: field
+        for schema in (score_schema(), reject_schema())
+        for field in schema
+        if field.name not in ("scored_at", "rejected_at")
+    }
     return pa.schema([*fields.values(), ("at", pa.timestamp("us", tz="UTC")), ("thumbnail", pa.binary())])
 
 

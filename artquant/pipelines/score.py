@@ -4,7 +4,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -55,7 +54,7 @@ def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
         raise UserError(f"{store.uri} has a run {spec.run_id} already: choose another run_id.")
     plan = make_plan(spec, source, store, plan_key)
     store.put(layout.run_key(spec.run_id, "spec.yaml"), spec_yaml(spec).encode())
-    counter = ProgressCounter.remote()
+    counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
     failure, files, written = None, [], None
     try:
         written = execute(spec, recipe, plan, plan_key, counter)
@@ -63,7 +62,8 @@ def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
         num_scored, num_rejected = reconcile(plan, footers)
         if num_rejected > spec.max_failed_fraction * plan.num_planned:
             raise RunFailed(
-                f"{num_rejected} of {plan.num_planned} artworks were rejected, more than max_failed_fraction={spec.max_failed_fraction} allows: "
+                f"{num_rejected} of {plan.num_planned} artworks were rejected, more than "
+                f"max_failed_fraction={spec.max_failed_fraction} allows: "
                 "look at the reject classes in the report, then mend the collection or raise the limit."
             )
         files = placed(footers, recipe.identity.model_id, spec.run_date, spec.run_id)
@@ -93,6 +93,7 @@ def make_plan(spec: ScoreSpec, source: Store, store: Store, key: str) -> PlanSum
 
 def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: str, counter: Any) -> Written:
     """Runs the pipeline; the written parts lie in the staging area. Raises RunFailed."""
+    assert spec.output
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.target_max_block_size = max(1 << 20, spec.engine.batch_size * recipe.image_size**2 * 3)
@@ -100,7 +101,6 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     num_fetch = spec.fetch.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     sink = StagingSink(spec.output, spec.run_id, recipe.level_values, spec.rows_per_file, counter)
     stage = "score and critique" if spec.engine.critique else "score"
-    survives = {"max_restarts": 3, "max_task_retries": 3}
     dataset = (
         ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
         .map_batches(
@@ -109,7 +109,7 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
             batch_size=1,
             compute=ActorPoolStrategy(size=min(num_fetch, plan.num_shards)),
             num_cpus=0.5,
-            **survives,
+            ray_remote_args_fn=survival,
         )
         .map_batches(
             ScoreStage,
@@ -118,7 +118,7 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
             compute=ActorPoolStrategy(size=spec.engine.num_workers),
             num_cpus=spec.engine.num_cpus,
             num_gpus=spec.engine.num_gpus or None,
-            **survives,
+            ray_remote_args_fn=survival,
         )
     )
     with show_progress(counter, plan.num_planned, stage):
@@ -127,6 +127,11 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
         except (ray.exceptions.RayError, RuntimeError) as error:
             raise RunFailed(f"The pipeline failed and nothing was published: {last_words(error)}") from error
     return sink.written
+
+
+def survival() -> dict[str, int]:
+    """What a worker survives: an artwork that takes its process down with it must not be tried for ever."""
+    return {"max_restarts": 3, "max_task_retries": 3}
 
 
 def last_words(error: Exception) -> str:

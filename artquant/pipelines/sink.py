@@ -30,7 +30,13 @@ class StagingSink(Datasink[Written]):
     a task that is tried again leaves a part that nobody names, and that goes with the staging area."""
 
     def __init__(self, output_uri: str, run_id: str, level_values: tuple[float, ...], rows_per_file: int, progress: Any):
-        self.output_uri, self.run_id, self.level_values, self.rows_per_file, self.progress = output_uri, run_id, level_values, rows_per_file, progress
+        self.output_uri, self.run_id, self.level_values, self.rows_per_file, self.progress = (
+            output_uri,
+            run_id,
+            level_values,
+            rows_per_file,
+            progress,
+        )
         self.written = Written(Summary(level_values))
 
     @property
@@ -41,7 +47,8 @@ class StagingSink(Datasink[Written]):
         outcomes = pa.concat_tables([BlockAccessor.for_block(block).to_arrow() for block in blocks])
         scores, rejects, thumbnails = split(outcomes)
         store, attempt, made = open_store(self.output_uri), uuid.uuid4().hex, Written(Summary(self.level_values))
-        for kind, table in (("scores", scores), ("rejects", rejects)):
+        kinds: tuple[tuple[layout.Kind, pa.Table], ...] = (("scores", scores), ("rejects", rejects))
+        for kind, table in kinds:
             if table.num_rows:
                 made.parts.append(write_part(store, kind, layout.staged_key(self.run_id, kind, attempt), table))
         made.summary.add_scores(scores.to_pydict(), lambda row: thumbnails[row].as_py())

@@ -16,16 +16,16 @@ from artquant.config import FetchSpec, ReviewSpec
 from artquant.engines import Engine
 from artquant.engines.halving import assess_each
 from artquant.errors import Reject
+from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.report.summary import Summary
 from artquant.results.plan import Plan
-from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.storage import Fetched, open_store
 
 Batch = dict[str, np.ndarray]
 
 
 class FetchStage:
-    """Shard numbers in; batches of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and for each why it cannot be scored ('' else)."""
+    """Shard numbers in; batches of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
 
     def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, batch_size: int, spec: FetchSpec, progress: Any):
         import torch
@@ -63,7 +63,11 @@ class FetchStage:
             fetched = self.store.fetch(row["artwork_id"], attempts=self.spec.attempts, timeout_seconds=self.spec.timeout_seconds)
             picture = images.load(fetched.data, self.image_size, max_pixels=self.spec.max_pixels, fast=not self.spec.full_decode)
         except Reject as reject:
-            why = {"reject_class": reject.reject_class.value, "message": reject.message, "attempts": getattr(reject, "attempts", fetched.attempts)}
+            why = {
+                "reject_class": reject.reject_class.value,
+                "message": reject.message,
+                "attempts": getattr(reject, "attempts", fetched.attempts),
+            }
             picture = images.Picture(self.blank, 0, 0)
         else:
             why = {"reject_class": "", "message": "", "attempts": fetched.attempts}
@@ -80,11 +84,14 @@ class FetchStage:
 
 
 def _as_columns(artworks: tuple[dict[str, Any], ...]) -> Batch:
-    return {name: np.stack([artwork[name] for artwork in artworks]) if name == "pixels" else np.array([artwork[name] for artwork in artworks]) for name in artworks[0]}
+    return {
+        name: np.stack([artwork[name] for artwork in artworks]) if name == "pixels" else np.array([artwork[name] for artwork in artworks])
+        for name in artworks[0]
+    }
 
 
 class ScoreStage:
-    """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork, and thumbnails of those that the report may show."""
+    """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork, thumbnails of those that the report may show."""
 
     def __init__(self, open_engine: Callable[[], Engine], critique: bool, review: ReviewSpec, run_id: str, progress: Any):
         self.engine = open_engine()

@@ -41,7 +41,7 @@ def id_sum(artwork_ids: Iterable[str]) -> int:
 def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter) -> Iterator[dict[str, Any]]:
     """The plan's rows, in the order of the listing; objects that match a pattern of `exclude` are only counted.
 
-    Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id, so ids are unique.
+    Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id: unique.
     """
     patterns = tuple(exclude)
     for info in objects:
@@ -49,7 +49,13 @@ def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: It
             counts["excluded"] += 1
             continue
         counts[Reason.NEW] += 1
-        yield {"artwork_id": info.key, "uri": uri_of(info.key), "etag": info.etag, "size_bytes": info.size_bytes, "reason": Reason.NEW.value}
+        yield {
+            "artwork_id": info.key,
+            "uri": uri_of(info.key),
+            "etag": info.etag,
+            "size_bytes": info.size_bytes,
+            "reason": Reason.NEW.value,
+        }
 
 
 def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter) -> PlanSummary:

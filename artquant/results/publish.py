@@ -50,7 +50,9 @@ def reconcile(plan: PlanSummary, parts: Iterable[Part], num_reused: int = 0) -> 
     scored = sum(part.num_rows for part in parts if part.kind == "scores")
     rejected = sum(part.num_rows for part in parts if part.kind == "rejects")
     if scored + rejected != plan.num_planned:
-        raise RunFailed(f"The run does not add up: {plan.num_planned} artworks due, but {scored} scored and {rejected} rejected are in the written files.")
+        raise RunFailed(
+            f"The run does not add up: {plan.num_planned} artworks due, {scored} scored and {rejected} rejected in the written files."
+        )
     if sum(part.id_sum for part in parts) % 2**64 != plan.id_sum:
         raise RunFailed("The run does not add up: the written rows are not those of the planned artworks.")
     return scored, rejected

@@ -7,7 +7,7 @@ IGNORE = -100
 
 
 def description_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy. logits (B, T, V) any float dtype, labels (B, T) with `IGNORE` where nothing is to be learnt -> scalar float32.
+    """Mean next-token cross-entropy, a float32 scalar. logits (B, T, V); labels (B, T), `IGNORE` where nothing is to be learnt.
 
     Zero, with a gradient, where no label counts.
     """

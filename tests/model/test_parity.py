@@ -53,7 +53,9 @@ def test_a_span_of_image_positions_gives_what_the_mask_gives(model, expected):
 
 @torch.inference_mode()
 def test_greedy_tokens_are_the_same(model, expected):
-    out = model.generate(expand(expected["score_input_ids"]), pixel_values=expected["images"], max_new_tokens=12, do_sample=False, eos_token_id=None)
+    out = model.generate(
+        expand(expected["score_input_ids"]), pixel_values=expected["images"], max_new_tokens=12, do_sample=False, eos_token_id=None
+    )
     assert out[:, -12:].tolist() == expected["greedy_tokens"].tolist()
 
 

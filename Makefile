@@ -1,0 +1,48 @@
+# make submit JOB=score ARGS="key=value ..."     make test
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOB ?=
+ARGS ?=
+
+# A large block that is freed goes back to the system and is faulted in again at the next batch: a fifth of the time on small machines.
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
+
+help:  ## what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "artquant: Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 2; }
+	@echo "Setting up $(VENV) (once, some minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --upgrade pip==26.3
+	@$(BIN)/pip install --quiet --constraint constraints.txt torch
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(READY)  ## the virtual environment, with pinned packages
+
+submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
+	@$(BIN)/python -m jobs.submit "$(JOB)" $(ARGS)
+
+test: $(READY)  ## all tests
+	@$(BIN)/python -m pytest
+
+check: lint types test  ## lint, types and tests
+
+lint: $(READY)  ## ruff
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy
+	@$(BIN)/mypy
+
+bench: $(READY)  ## measure the engine and the pipeline
+	@$(BIN)/python -m bench.engine && $(BIN)/python -m bench.pipeline
+
+clean:  ## remove the virtual environment, the embedded store and all it holds
+	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup submit test check lint types bench clean
+.DEFAULT_GOAL := help

@@ -1,0 +1,5 @@
+"""Which painting is for what; the ranges never meet."""
+
+SAMPLE = range(0, 100_000)
+HELD_OUT = range(100_000, 200_000)
+TRAINING = range(1_000_000, 10_000_000)

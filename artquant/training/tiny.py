@@ -1,0 +1,161 @@
+"""Trains `artquant-tiny`, the small checkpoint of the sample, on generated paintings: `python -m artquant.training.tiny --out FOLDER`.
+
+Same architecture, template and losses as the full size; seeds of training and held-out paintings never meet (see SEEDS).
+"""
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from artquant.engines.torch_engine import TorchEngine
+from artquant.identity import Identity
+from artquant.metrics import plcc, srcc
+from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
+from artquant.model.processing import normalise
+from artquant.paintings import Painting, attributes_in, attributes_of, paint
+from artquant.paintings.seeds import HELD_OUT, TRAINING
+from artquant.prompts import Prompts
+from artquant.schema import CRITIQUE_PARTS
+from artquant.training.losses import IGNORE, description_loss, score_loss
+from artquant.training.school import Lesson, Tutor, batches, pad, render_squares, soft_labels, vocabulary
+from artquant.training.tokenizer import train_tokenizer
+
+IMAGE_SIZE = 112
+
+
+def tiny_config(vocab_size: int) -> MPLUGOwl2Config:
+    """2.4 M parameters; head size 64 in the language model, so that every engine can run it."""
+    visual = {
+        "visual_model": dict(
+            hidden_size=128, intermediate_size=384, num_hidden_layers=5, num_attention_heads=4, image_size=IMAGE_SIZE, patch_size=14
+        ),
+        "visual_abstractor": dict(
+            num_learnable_queries=16,
+            hidden_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=256,
+            encoder_hidden_size=128,
+            grid_size=8,
+        ),
+    }
+    return MPLUGOwl2Config(
+        visual_config=visual,
+        vocab_size=vocab_size,
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+    )
+
+
+def learning_rate(step: int, num_steps: int, peak: float, warm_up: float = 0.03) -> float:
+    """Linear warm-up, then a cosine to zero."""
+    ramp = max(1, round(warm_up * num_steps))
+    return peak * (step + 1) / ramp if step < ramp else peak * 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, num_steps - ramp)))
+
+
+def step_losses(
+    model, squares: np.ndarray, lessons: list[list[Lesson]], targets: np.ndarray, level_ids: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """Both losses of B paintings with their four lessons each; the vision tower runs once a painting, and only answers get logits."""
+    flat = [lesson for row in lessons for lesson in row]
+    ids, labels, mask = pad(flat)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.get_image_features(normalise(torch.from_numpy(squares)))
+        embeds = model.model.embed(ids, features.repeat_interleave(len(lessons[0]), dim=0))
+        hidden = model.model(
+            inputs_embeds=embeds, attention_mask=mask, image_positions=ids == model.config.image_token_index
+        ).last_hidden_state
+        first = int((labels != IGNORE).int().argmax(1).min()) - 1
+        logits = model.lm_head(hidden[:, first:])
+    labels, positions = labels[:, first:], torch.tensor([lesson.level_position - first for lesson in flat])
+    is_score = positions > 0
+    score = score_loss(logits[is_score], labels[is_score], positions[is_score], torch.from_numpy(targets), level_ids)
+    return {"description": description_loss(logits[~is_score], labels[~is_score]), "score": score}
+
+
+def train(squares: np.ndarray, paintings: list[Painting], num_steps: int, batch_size: int, peak: float, seed: int) -> TorchEngine:
+    torch.manual_seed(seed)
+    prompts = Prompts(max_critique_tokens=56)
+    tokenizer = train_tokenizer(vocabulary(paintings[:2000], prompts), vocab_size=1024)
+    config = tiny_config(len(tokenizer))
+    processor = MPLUGOwl2Processor(MPLUGOwl2ImageProcessor(IMAGE_SIZE), tokenizer, num_image_tokens=config.num_image_tokens)
+    model = MPLUGOwl2LlamaForCausalLM(config).train()
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98))
+    level_ids = torch.tensor(processor.level_token_ids(prompts.score))
+    tutor = Tutor(processor, prompts)
+    lessons, targets = [tutor.lessons(painting) for painting in paintings], soft_labels(paintings, prompts)
+    order = batches(len(paintings), batch_size, np.random.default_rng(seed))
+    started = time.monotonic()
+    for step in range(num_steps):
+        rows = next(order)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, num_steps, peak)
+        losses = step_losses(
+            model, np.asarray(squares[np.sort(rows)]), [lessons[i] for i in np.sort(rows)], targets[np.sort(rows)], level_ids
+        )
+        optimizer.zero_grad()
+        (losses["description"] + losses["score"]).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 0 or step == num_steps - 1:
+            took = time.monotonic() - started
+            left = took / (step + 1) * (num_steps - step - 1)
+            shown = " ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
+            print(f"step {step + 1}/{num_steps}  {shown}  {(step + 1) * batch_size / took:.0f} paintings/s, {left:.0f} s left", flush=True)
+    return TorchEngine(model, processor, prompts, Identity("artquant-tiny", "", prompts.digest, "", "float32"))
+
+
+def judge(engine: TorchEngine, squares: np.ndarray, paintings: list[Painting], num_critiques: int) -> dict[str, object]:
+    """SRCC and PLCC against the raters' mean, and the share of attributes that critiques name rightly, by attribute and in all."""
+    probabilities = np.concatenate([engine.assess(np.asarray(squares[i : i + 50])).probabilities for i in range(0, len(squares), 50)])
+    predicted, human = probabilities @ np.asarray(engine.scale.values), np.array([p.score for p in paintings])
+    named: dict[str, list[bool]] = {}
+    for i in range(0, min(num_critiques, len(squares)), 50):
+        texts = engine.assess(np.asarray(squares[i : i + 50]), critique=True).critiques
+        for painting, critique in zip(paintings[i : i + 50], texts, strict=False):
+            said = attributes_in(" ".join((critique or {})[part] for part in CRITIQUE_PARTS))
+            for name, value in attributes_of(painting.latents).items():
+                named.setdefault(name, []).append(said.get(name) == value)
+    shares = {name: float(np.mean(values)) for name, values in named.items()}
+    return {
+        "srcc": srcc(predicted, human),
+        "plcc": plcc(predicted, human),
+        "attributes": float(np.mean(list(shares.values()))),
+        "by_attribute": shares,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--cache", type=Path, default=Path(".artquant/school"), help="folder that keeps the rendered paintings")
+    parser.add_argument("--paintings", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=2_500)
+    parser.add_argument("--batch-size", type=int, default=48)
+    parser.add_argument("--peak", type=float, default=1.5e-3, help="the highest learning rate")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    school, held_out = TRAINING[: options.paintings], HELD_OUT[:500]
+    print(f"rendering {len(school)} paintings to learn from and {len(held_out)} to be judged by", flush=True)
+    squares = render_squares(school, IMAGE_SIZE, options.cache / f"training-{IMAGE_SIZE}.npy")
+    unseen = render_squares(held_out, IMAGE_SIZE, options.cache / f"held-out-{IMAGE_SIZE}.npy")
+    engine = train(squares, [paint(seed) for seed in school], options.steps, options.batch_size, options.peak, options.seed)
+    verdict = judge(engine, unseen, [paint(seed) for seed in held_out], num_critiques=len(held_out))
+    print(json.dumps(verdict, indent=1))
+    engine.model.to(torch.float16).save_pretrained(options.out)
+    engine.processor.save_pretrained(options.out)
+    engine.prompts.save(options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""`make submit JOB=score ARGS="key=value ..."`: the one door to all jobs.
+
+Exit codes: 0 done, 1 the run failed, 2 something for a person to mend, 130 stopped.
+"""
+
+import importlib
+import sys
+
+from artquant.errors import RunFailed, UserError
+
+JOBS = {"score": "score a collection of artworks and write Parquet"}
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if not arguments or arguments[0] not in JOBS:
+            said = f"There is no job {arguments[0]!r}" if arguments and arguments[0] else "No job was named"
+            raise UserError(
+                f"{said}: say make submit JOB=..., one of " + ", ".join(f"{name} ({what})" for name, what in JOBS.items()) + "."
+            )
+        return importlib.import_module(f"jobs.{arguments[0]}").main(arguments[1:])
+    except UserError as error:
+        print(f"artquant: {error}", file=sys.stderr)
+        return 2
+    except RunFailed as error:
+        print(f"artquant: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("artquant: Stopped. Nothing was published; what was published before is current still.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,52 @@
+"""What a person sees at the end of a run."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+from rich.console import Console
+from rich.table import Table
+
+from artquant.report.facts import RunReport
+from artquant.report.words import count_of, duration, headline, rate
+from artquant.results import layout
+from artquant.storage import open_store
+from jobs.home import HOME
+
+LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
+
+
+def keep_report(report: RunReport) -> Path:
+    """A local copy of the page, whatever store it was written to."""
+    folder = HOME / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{report.run_id}.html"
+    path.write_bytes(open_store(report.output_uri).get(layout.run_key(report.run_id, "report.html")))
+    return path.absolute()
+
+
+def print_summary(report: RunReport, page: Path, reopen: str | None) -> None:
+    console, findings = Console(highlight=False, soft_wrap=True), report.findings
+    console.print(f"\n[bold]{headline(report)}[/bold]")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row(
+        "artworks",
+        f"{report.num_planned:,} due = {report.num_scored:,} scored + {report.num_rejected:,} rejected + {report.num_reused:,} reused",
+    )
+    if findings.mean_score is not None:
+        table.add_row("score", f"mean {findings.mean_score:.2f}, spread {findings.score_spread:.2f}")
+        mix = [f"[{LEVEL_STYLES[level]}]{level} {count:,}[/]" for level, count in findings.level_counts.items()]
+        table.add_row("levels", "  ".join(mix))
+    if findings.num_needs_review:
+        table.add_row("review", count_of(findings.num_needs_review, "score") + " to look at")
+    if findings.rejects_by_class:
+        table.add_row("rejects", "  ".join(f"{name} {count:,}" for name, count in findings.rejects_by_class.items()))
+    for stage in report.stages:
+        table.add_row(stage.name, f"{duration(stage.seconds)} of work, {rate(stage.rows_per_second)} a second and worker")
+    table.add_row("engine", f"{report.model_id} ({report.engine})")
+    table.add_row("results", report.output_uri)
+    table.add_row("report", "file://" + quote(str(page)))
+    if reopen:
+        table.add_row("open the store again", reopen)
+    console.print(table)
