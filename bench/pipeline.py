@@ -1,0 +1,189 @@
+"""What the pipeline does when the engine costs nothing: 5,000 JPEGs of 48 KB from the embedded store, beside plain `read_images`, in one run;
+then JPEGs of 12 megapixels, and how far reduced-size decoding moves a score."""
+
+import argparse
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+
+import numpy as np
+from PIL import Image
+
+from artquant.engines import Assessment
+from artquant.identity import Identity
+from artquant.scale import Scale
+from artquant.storage import Store, open_store
+
+IMAGE_SIZE = 448
+
+
+class NullEngine:
+    """Answers at once, and the same for every image."""
+
+    identity = Identity("null", "none", "none", "none", "none")
+    scale = Scale()
+    image_size = IMAGE_SIZE
+
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        num = len(pixels)
+        return Assessment(np.full((num, 5), 0.2), np.ones(num), [None] * num, ["not_requested"] * num)
+
+
+class Count:
+    """A worker that only counts what reaches it."""
+
+    def __init__(self, counter):
+        self.counter = counter
+
+    def __call__(self, batch):
+        self.counter.add.remote("read_images", len(batch["image"]), 0.0)
+        return {"num": np.array([len(batch["image"])])}
+
+
+def textured(width: int, height: int, seed: int) -> Image.Image:
+    """A picture with detail at all scales, as paintings and photographs have."""
+    rng = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), np.float32)
+    for cells in (4, 16, 64, 192):
+        noise = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(noise.resize((width, height), Image.Resampling.BICUBIC), np.float32) / cells**0.35
+    total -= total.min()
+    return Image.fromarray((total * (255 / total.max())).astype(np.uint8))
+
+
+def jpeg_of(image: Image.Image, num_bytes: int) -> bytes:
+    """A JPEG of about that size, by bisection of the quality."""
+    low, high, data = 5, 97, b""
+    while low < high:
+        quality = (low + high + 1) // 2
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=quality)
+        data = buffer.getvalue()
+        low, high = (quality, high) if len(data) <= num_bytes else (low, quality - 1)
+    return data
+
+
+def fill(store: Store, datas: list[bytes], num: int) -> float:
+    """Puts `num` objects; returns their mean size in bytes."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda item: store.put(f"{item[0]:05d}.jpg", item[1]), enumerate(islice(cycle(datas), num))))
+    return sum(len(data) for data in islice(cycle(datas), num)) / num
+
+
+def steady(count) -> float:
+    """Rows a second between the first and the last batch."""
+    return count.num_rows / (count.last_at - count.first_at)
+
+
+def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
+    """(steady images a second, seconds in all) of the score pipeline with the null engine."""
+    from artquant.config import EngineSpec, FetchSpec, ScoreSpec
+    from artquant.pipelines.score import EngineRecipe, run_score
+
+    spec = ScoreSpec(
+        input=source.uri, output=output.uri, run_id=run_id, engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25), fetch=FetchSpec()
+    )
+    recipe = EngineRecipe(NullEngine, NullEngine.identity, IMAGE_SIZE, NullEngine.scale.values, "null")
+    started = time.perf_counter()
+    report = run_score(spec, recipe)
+    return report.images_per_second, time.perf_counter() - started
+
+
+def read_images_rate(source: Store) -> tuple[float, float]:
+    """The same of `ray.data.read_images` with a counting worker behind it."""
+    import os
+
+    import pyarrow.fs
+    import ray
+
+    from artquant.pipelines.progress import ProgressCounter
+
+    endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
+    keys = {"access_key": os.environ["AWS_ACCESS_KEY_ID"], "secret_key": os.environ["AWS_SECRET_ACCESS_KEY"]}
+    filesystem = pyarrow.fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1", **keys)
+    counter = ray.remote(num_cpus=0)(ProgressCounter).remote()
+    started = time.perf_counter()
+    dataset = ray.data.read_images(source.uri, filesystem=filesystem, mode="RGB")
+    dataset = dataset.map_batches(
+        Count, fn_constructor_args=(counter,), batch_size=32, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.25
+    )
+    total = sum(row["num"] for row in dataset.take_all())
+    took = time.perf_counter() - started
+    count = ray.get(counter.snapshot.remote())["read_images"]
+    assert count.num_rows == total
+    return steady(count), took
+
+
+def decode_rates(pictures: list[bytes]) -> Iterator[tuple[str, float]]:
+    """(how, milliseconds a picture) on one core."""
+    import torch
+
+    from artquant import images
+
+    torch.set_num_threads(1)
+    for name, fast in (("reduced", True), ("full, as published", False)):
+        started = time.perf_counter()
+        for data in pictures:
+            images.load(data, IMAGE_SIZE, fast=fast)
+        yield name, (time.perf_counter() - started) / len(pictures) * 1000
+
+
+def score_drift(num: int, long_side: int) -> np.ndarray:
+    """|score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
+    from artquant import images
+    from artquant.engines.torch_engine import TorchEngine
+    from artquant.model.checkpoint import Checkpoint
+    from artquant.paintings import jpeg, paint
+    from artquant.paintings.seeds import HELD_OUT
+    from jobs.score import TINY
+
+    engine = TorchEngine.load(Checkpoint.open(str(TINY)))
+    datas = [jpeg(paint(seed), long_side=long_side, quality=92) for seed in HELD_OUT[:num]]
+    scores = []
+    for fast in (True, False):
+        squares = np.stack([images.load(data, engine.image_size, fast=fast).pixels for data in datas])
+        scores.append(engine.assess(squares).probabilities @ np.asarray(engine.scale.values))
+    return np.abs(scores[0] - scores[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=5_000)
+    parser.add_argument("--rounds", type=int, default=2)
+    options = parser.parse_args()
+    import os
+
+    from artquant.embedded_store import BUCKET, EmbeddedStore
+    from jobs.home import running_ray
+
+    with tempfile.TemporaryDirectory() as folder, EmbeddedStore(folder) as server:
+        os.environ.update(server.environment)
+        bucket = open_store(f"s3://{BUCKET}")
+        small = bucket.child("small")
+        mean = fill(small, [jpeg_of(textured(384, 384, seed), 48_000) for seed in range(100)], options.images)
+        print(f"{options.images} JPEGs of 384 x 384, {mean / 1000:.1f} kB on average, to {IMAGE_SIZE} px; null engine")
+        rates: dict[str, list[float]] = {"ours": [], "read_images": []}
+        for number in range(options.rounds):
+            with running_ray():
+                ours, seconds = our_rate(small, bucket.child("results"), f"round-{number}")
+                print(f"  pipeline      {ours:8.0f} images/s steady, {seconds:6.1f} s in all")
+            with running_ray():
+                theirs, seconds = read_images_rate(small)
+                print(f"  read_images   {theirs:8.0f} images/s steady, {seconds:6.1f} s in all")
+            rates["ours"].append(ours)
+            rates["read_images"].append(theirs)
+        ours, theirs = max(rates["ours"]), max(rates["read_images"])
+        print(f"  best of {options.rounds}: {ours:.0f} images/s (goal 800), {ours / theirs:.1f} x read_images (goal 3)")
+        large = [jpeg_of(textured(4000, 3000, seed), 4_000_000) for seed in range(3)]
+        print(f"JPEGs of 12 megapixels, {sum(map(len, large)) / len(large) / 1e6:.1f} MB, one core")
+        for name, milliseconds in decode_rates(large):
+            print(f"  {name:<20}{milliseconds:8.1f} ms a picture")
+        drift = score_drift(8, 4000)
+        print(f"  score drift under reduced decoding, artquant-tiny: mean {drift.mean():.4f}, largest {drift.max():.4f} of a 1..10 scale")
+
+
+if __name__ == "__main__":
+    main()
