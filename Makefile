@@ -1,5 +1,5 @@
 # make submit JOB=score ARGS="key=value ..."     make test
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -14,7 +14,7 @@ help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
-	@command -v $(PYTHON) >/dev/null || { echo "artquant: Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 2; }
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "artquant: Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 2; }
 	@echo "Setting up $(VENV) (once, some minutes)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --upgrade pip==26.3
@@ -39,7 +39,9 @@ types: $(READY)  ## mypy
 	@$(BIN)/mypy
 
 bench: $(READY)  ## measure the engine and the pipeline
-	@$(BIN)/python -m bench.engine && $(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.engine
+	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.tiny
 
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -84,7 +84,11 @@ def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
     from artquant.pipelines.score import EngineRecipe, run_score
 
     spec = ScoreSpec(
-        input=source.uri, output=output.uri, run_id=run_id, engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25), fetch=FetchSpec()
+        input=source.uri,
+        output=output.uri,
+        run_id=run_id,
+        engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25),
+        fetch=FetchSpec(),
     )
     recipe = EngineRecipe(NullEngine, NullEngine.identity, IMAGE_SIZE, NullEngine.scale.values, "null")
     started = time.perf_counter()

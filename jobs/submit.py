@@ -4,9 +4,11 @@ Exit codes: 0 done, 1 the run failed, 2 something for a person to mend, 130 stop
 """
 
 import importlib
+import os
 import sys
 
 from artquant.errors import RunFailed, UserError
+from jobs.remote import is_remote, submit
 
 JOBS = {"score": "score a collection of artworks and write Parquet"}
 
@@ -18,7 +20,12 @@ def main(arguments: list[str]) -> int:
             raise UserError(
                 f"{said}: say make submit JOB=..., one of " + ", ".join(f"{name} ({what})" for name, what in JOBS.items()) + "."
             )
-        return importlib.import_module(f"jobs.{arguments[0]}").main(arguments[1:])
+        address = os.environ.get("RAY_ADDRESS")
+        job = importlib.import_module(f"jobs.{arguments[0]}")
+        if is_remote(address):
+            job.check_remote(arguments[1:])
+            return submit(str(address), arguments[0], arguments[1:])
+        return job.main(arguments[1:])
     except UserError as error:
         print(f"artquant: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,16 @@ def train(squares: np.ndarray, paintings: list[Painting], num_steps: int, batch_
     return TorchEngine(model, processor, prompts, Identity("artquant-tiny", "", prompts.digest, "", "float32"))
 
 
-def judge(engine: TorchEngine, squares: np.ndarray, paintings: list[Painting], num_critiques: int) -> dict[str, object]:
-    """SRCC and PLCC against the raters' mean, and the share of attributes that critiques name rightly, by attribute and in all."""
+@dataclass(frozen=True)
+class Verdict:
+    srcc: float
+    plcc: float
+    attributes: float  # share of the attributes that critiques name rightly, mean over attributes
+    by_attribute: dict[str, float]
+
+
+def judge(engine: TorchEngine, squares: np.ndarray, paintings: list[Painting], num_critiques: int) -> Verdict:
+    """Against the raters' means, and against the latents that critiques should name."""
     probabilities = np.concatenate([engine.assess(np.asarray(squares[i : i + 50])).probabilities for i in range(0, len(squares), 50)])
     predicted, human = probabilities @ np.asarray(engine.scale.values), np.array([p.score for p in paintings])
     named: dict[str, list[bool]] = {}
@@ -127,12 +136,7 @@ def judge(engine: TorchEngine, squares: np.ndarray, paintings: list[Painting], n
             for name, value in attributes_of(painting.latents).items():
                 named.setdefault(name, []).append(said.get(name) == value)
     shares = {name: float(np.mean(values)) for name, values in named.items()}
-    return {
-        "srcc": srcc(predicted, human),
-        "plcc": plcc(predicted, human),
-        "attributes": float(np.mean(list(shares.values()))),
-        "by_attribute": shares,
-    }
+    return Verdict(srcc(predicted, human), plcc(predicted, human), float(np.mean(list(shares.values()))), shares)
 
 
 def main() -> None:
@@ -151,7 +155,7 @@ def main() -> None:
     unseen = render_squares(held_out, IMAGE_SIZE, options.cache / f"held-out-{IMAGE_SIZE}.npy")
     engine = train(squares, [paint(seed) for seed in school], options.steps, options.batch_size, options.peak, options.seed)
     verdict = judge(engine, unseen, [paint(seed) for seed in held_out], num_critiques=len(held_out))
-    print(json.dumps(verdict, indent=1))
+    print(json.dumps(asdict(verdict), indent=1))
     engine.model.to(torch.float16).save_pretrained(options.out)
     engine.processor.save_pretrained(options.out)
     engine.prompts.save(options.out)

@@ -1,0 +1,34 @@
+"""How well artquant-tiny judges 500 generated paintings that it has never seen: SRCC, PLCC, and attributes that its critiques name rightly."""
+
+import argparse
+import time
+from pathlib import Path
+
+from artquant.engines.torch_engine import TorchEngine
+from artquant.model.checkpoint import Checkpoint
+from artquant.paintings import paint
+from artquant.paintings.seeds import HELD_OUT
+from artquant.training.school import render_squares
+from artquant.training.tiny import judge
+from jobs.score import TINY
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", default=str(TINY))
+    parser.add_argument("--paintings", type=int, default=500)
+    parser.add_argument("--cache", type=Path, default=Path(".artquant/school"))
+    options = parser.parse_args()
+    engine = TorchEngine.load(Checkpoint.open(options.checkpoint))
+    seeds = HELD_OUT[: options.paintings]
+    squares = render_squares(seeds, engine.image_size, options.cache / f"judged-{len(seeds)}-{engine.image_size}.npy")
+    started = time.perf_counter()
+    verdict = judge(engine, squares, [paint(seed) for seed in seeds], num_critiques=len(seeds))
+    seconds = time.perf_counter() - started
+    print(f"{Path(options.checkpoint).name} on {len(seeds)} unseen paintings, scores and critiques in {seconds:.0f} s")
+    print(f"  SRCC {verdict.srcc:.3f} (goal 0.90)  PLCC {verdict.plcc:.3f} (goal 0.90)  attributes {verdict.attributes:.3f} (goal 0.85)")
+    print("  " + "  ".join(f"{name} {share:.2f}" for name, share in verdict.by_attribute.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The same jobs on a cluster elsewhere, through the Ray Jobs API: `RAY_ADDRESS=http://head:8265 make submit JOB=score ARGS=...`."""
+
+import asyncio
+import shlex
+from pathlib import Path
+
+from artquant.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_SENT = [".git", ".venv", ".artquant", "tests", "docs", "bench", "*.egg-info", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
+
+
+def is_remote(address: str | None) -> bool:
+    return bool(address) and str(address).startswith(("http://", "https://"))
+
+
+def submit(address: str, job: str, overrides: list[str]) -> int:
+    """Sends this working tree and the command, shows the job's output until it ends, and returns its exit code.
+
+    Credentials are not sent: the nodes use their own. Raises UserError where the cluster cannot be reached.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    try:
+        client = JobSubmissionClient(address)
+        submission_id = client.submit_job(
+            entrypoint=shlex.join(["python", "-m", "jobs.submit", job, *overrides]),
+            runtime_env={"working_dir": str(ROOT), "excludes": NOT_SENT},
+        )
+    except (ConnectionError, RuntimeError) as error:
+        raise UserError(f"The cluster at {address} did not take the job: {' '.join(str(error).split())[:300]}") from error
+    print(
+        f"Submitted {submission_id} to {address}; it goes on if you leave. Stop it with: ray job stop {submission_id} --address {address}"
+    )
+
+    async def show() -> None:
+        async for lines in client.tail_job_logs(submission_id):
+            print(lines, end="", flush=True)
+
+    asyncio.run(show())
+    info = client.get_job_info(submission_id)
+    return 0 if info.status == "SUCCEEDED" else (info.driver_exit_code or 1)
