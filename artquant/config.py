@@ -12,7 +12,7 @@ from artquant.errors import UserError
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class FetchSpec(Section):
@@ -90,14 +90,14 @@ def load_spec(kind: type[SpecT], path: str | Path | None, overrides: list[str]) 
         if not isinstance(document, dict):
             raise UserError(f"The configuration {path} must be a mapping of keys to values.")
     for override in overrides:
-        _apply(document, override)
+        _apply(kind, document, override)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
         raise UserError(_sentence(kind, error)) from error
 
 
-def _apply(document: dict[str, Any], override: str) -> None:
+def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"{override!r} is no setting: write it as key=value, as in engine.batch_size=8.")
@@ -107,6 +107,10 @@ def _apply(document: dict[str, Any], override: str) -> None:
         place = place.setdefault(parent, {})
         if not isinstance(place, dict):
             raise UserError(f"{parent!r} in {key!r} holds a value, not keys.")
+    field = _fields(kind, ".".join(parents)).get(last)
+    if field is not None and field.annotation in (str, str | None) and text not in ("", "null"):
+        place[last] = text  # run_id=20261121 is a name, not a number
+        return
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError:

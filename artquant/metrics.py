@@ -5,9 +5,11 @@ import numpy as np
 
 def plcc(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's linear correlation of two (N,) arrays; nan where one of them is constant."""
-    x, y = np.asarray(x, np.float64) - np.mean(x), np.asarray(y, np.float64) - np.mean(y)
-    scale = np.sqrt((x @ x) * (y @ y))
-    return float(x @ y / scale) if scale > 0 else float("nan")
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if min(len(np.unique(x)), len(np.unique(y))) < 2:  # not by the spread about the mean: of a constant it may be a rounding error
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
 
 
 def srcc(x: np.ndarray, y: np.ndarray) -> float:

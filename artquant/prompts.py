@@ -27,7 +27,8 @@ def _critique_prompts() -> dict[str, str]:
 class Prompts:
     """One prompt for the score, one for each part of the critique. The image stands last: all before it is the same for every artwork.
 
-    Raises ValueError where a prompt has not just one image, or where the critique's prompts, answered in one batch, do not end alike.
+    Raises ValueError where a prompt has not just one image, where the critique's prompts, answered in one batch, do not end alike,
+    or where the level values are no scale.
     """
 
     score: str = f"USER: How would you rate the quality of this painting?\n{IMAGE_PLACEHOLDER} ASSISTANT: The quality of the painting is"
@@ -43,6 +44,7 @@ class Prompts:
             raise ValueError(f"the critique has the parts {', '.join(CRITIQUE_PARTS)}, not {', '.join(self.critique)}")
         if len({prompt.split(IMAGE_PLACEHOLDER)[1] for prompt in self.critique.values()}) != 1:
             raise ValueError("the critique's prompts must have the same text behind the image")
+        Scale(tuple(self.level_values))
 
     @property
     def scale(self) -> Scale:

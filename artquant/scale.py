@@ -17,7 +17,8 @@ class Scale:
     values: tuple[float, ...] = (10.0, 7.5, 5.0, 3.5, 1.0)
 
     def __post_init__(self):
-        if len(self.values) != len(LEVELS) or any(a <= b for a, b in zip(self.values, self.values[1:], strict=False)):
+        falls = all(a > b for a, b in zip(self.values, self.values[1:], strict=False))  # nan is not above anything
+        if len(self.values) != len(LEVELS) or not falls or not np.isfinite(self.values).all():
             raise ValueError(f"a scale has {len(LEVELS)} strictly falling values, best first, not {self.values}")
 
     @property
@@ -50,11 +51,14 @@ def estimate_distribution(scores: np.ndarray, sigma: np.ndarray | float, scale: 
     """Score-based distribution estimation (ARTQUANT, section 3): (N,) scores -> (N, 5) float64 soft labels whose expectation is the score.
 
     Each row is `N(v_i; mu, sigma)` over the five values, normalised; for fixed sigma the expectation rises strictly with mu, so a Newton
-    iteration kept inside a bracket finds the one mu. At the ends of the scale the row is one-hot. Raises ValueError outside the scale.
+    iteration kept inside a bracket finds the one mu. At the ends of the scale the row is one-hot. Raises ValueError outside the scale, and
+    where sigma (a number, or one for each row) is not above zero.
     """
     x, values = np.atleast_1d(np.asarray(scores, np.float64)), np.asarray(scale.values)
     if not np.all((x >= scale.low) & (x <= scale.high)):
         raise ValueError(f"scores must lie within {scale.low}..{scale.high}")
+    if not np.all((np.asarray(sigma) > 0) & np.isfinite(sigma)):
+        raise ValueError("sigma must be a number above zero")
     variance = np.broadcast_to(np.asarray(sigma, np.float64), x.shape) ** 2
     # log f_i = (mu v_i - v_i^2 / 2) / sigma^2 up to a constant of the row: linear in the tilt t = mu / sigma^2.
     base = -(values**2) / (2 * variance[:, None])
@@ -68,7 +72,7 @@ def estimate_distribution(scores: np.ndarray, sigma: np.ndarray | float, scale: 
         if np.all(np.abs(error) <= tolerance):
             break
         low, high = np.where(error < 0, tilt, low), np.where(error > 0, tilt, high)
-        newton = tilt - error / np.maximum(spread, np.finfo(float).tiny)
+        newton = tilt - error / np.maximum(spread, 1e-300)
         tilt = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
     probabilities[inside] = p if len(target) else 0
     return probabilities

@@ -1,5 +1,7 @@
-"""What the pipeline does when the engine costs nothing: 5,000 JPEGs of 48 KB from the embedded store, beside plain `read_images`, in one run;
-then JPEGs of 12 megapixels, and how far reduced-size decoding moves a score."""
+"""What the pipeline does when the engine costs nothing, beside plain `read_images`, in one run.
+
+5,000 JPEGs of 48 KB from the embedded store; then JPEGs of 12 megapixels, and how far reduced-size decoding moves a score.
+"""
 
 import argparse
 import io
@@ -8,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -108,13 +111,13 @@ def read_images_rate(source: Store) -> tuple[float, float]:
     endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     keys = {"access_key": os.environ["AWS_ACCESS_KEY_ID"], "secret_key": os.environ["AWS_SECRET_ACCESS_KEY"]}
     filesystem = pyarrow.fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1", **keys)
-    counter = ray.remote(num_cpus=0)(ProgressCounter).remote()
+    counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
     started = time.perf_counter()
     dataset = ray.data.read_images(source.uri, filesystem=filesystem, mode="RGB")
     dataset = dataset.map_batches(
         Count, fn_constructor_args=(counter,), batch_size=32, compute=ray.data.ActorPoolStrategy(size=1), num_cpus=0.25
     )
-    total = sum(row["num"] for row in dataset.take_all())
+    total = sum(int(row["num"]) for row in dataset.take_all())
     took = time.perf_counter() - started
     count = ray.get(counter.snapshot.remote())["read_images"]
     assert count.num_rows == total

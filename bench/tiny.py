@@ -1,4 +1,4 @@
-"""How well artquant-tiny judges 500 generated paintings that it has never seen: SRCC, PLCC, and attributes that its critiques name rightly."""
+"""How well artquant-tiny judges generated paintings that it has never seen: scores against raters, critiques against latents."""
 
 import argparse
 import time

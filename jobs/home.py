@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from artquant.config import ScoreSpec
 from artquant.embedded_store import BUCKET, EmbeddedStore
+from artquant.errors import UserError
 from artquant.storage import Store, open_store
 
 HOME = Path(os.environ.get("ARTQUANT_HOME", ".artquant"))
@@ -29,9 +31,16 @@ def stores(spec: ScoreSpec) -> Iterator[tuple[ScoreSpec, str | None]]:
     if spec.input and spec.output:
         yield spec, None
         return
+    for name in ("input", "output", "model", "base"):
+        uri = getattr(spec, name) or ""
+        if uri.startswith("s3://") and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
+            raise UserError(f"{name}={uri} lies in another store than the embedded one: give input and output, so that none is started.")
+        if name in ("input", "output") and uri and not uri.startswith("s3://"):
+            open_store(uri)  # an address of another kind is refused before anything is started
     with EmbeddedStore(HOME / "store") as server:
         os.environ.update(server.environment)
-        os.environ.pop("AWS_ENDPOINT_URL_S3", None)
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):  # they would be for another store
+            os.environ.pop(name, None)
         say(f"Started an S3 store on 127.0.0.1:{server.port}, data in {HOME}/store")
         bucket = open_store(f"s3://{BUCKET}")
         if not spec.input:
@@ -74,18 +83,49 @@ def running_ray() -> Iterator[None]:
     """Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    warnings.filterwarnings("ignore", module="ray")
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    import artquant.pipelines.score  # noqa: F401  # and with it Ray Data, whose logger is quietened too
+
+    quieten_ray()
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        with held_stderr():
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
     else:
         say("Starting a local Ray")
         cores = os.cpu_count() or 1
         # Two more CPUs than there are, for the scheduler's books: our workers set aside halves and quarters, Ray's own tasks whole ones.
-        ray.init(address="local", num_cpus=cores + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with held_stderr():
+            ray.init(address="local", num_cpus=cores + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def quieten_ray() -> None:
+    """Keeps Ray's own remarks off the terminal: what goes wrong ends in a sentence of ours, the details are in Ray's session folder."""
+    warnings.filterwarnings("ignore", module="ray")
+    warnings.filterwarnings("ignore", message="`ray_remote_args")  # said of the line that calls Ray Data
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:  # the other handlers write the session folder's ray-data.log
+        if handler.name == "console":
+            handler.setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def held_stderr() -> Iterator[None]:
+    """What native code writes on stderr in the block is shown only if the block fails: Ray's says even that it was told to be quiet."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,5 +1,6 @@
 """The score job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -8,12 +9,15 @@ from artquant.errors import UserError
 
 TINY = Path(__file__).resolve().parent.parent / "artquant" / "checkpoints" / "artquant-tiny"
 
+DEFAULTS = Path(__file__).with_name("score.yaml")
+
 
 def main(overrides: list[str]) -> int:
-    spec = load_spec(ScoreSpec, Path(__file__).with_name("score.yaml"), overrides)
+    spec = load_spec(ScoreSpec, DEFAULTS, overrides)
     from jobs.home import running_ray, stores
 
     with stores(spec) as (spec, reopen):
+        check_places(spec)
         recipe = make_recipe(spec)
         with running_ray():
             from artquant.pipelines.score import run_score
@@ -25,22 +29,45 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
+def check_remote(overrides: list[str]) -> None:
+    """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
+    spec = load_spec(ScoreSpec, DEFAULTS, overrides)
+    for name in ("input", "output"):
+        if not getattr(spec, name):
+            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
+
+
+def check_places(spec: ScoreSpec) -> None:
+    """Raises UserError where the input cannot be read or holds no artwork, or the output cannot be written or has such a run already."""
+    from artquant.results import layout
+    from artquant.results.plan import due
+    from artquant.storage import FetchError, open_store
+
+    assert spec.input and spec.output
+    source, store = open_store(spec.input), open_store(spec.output)
+    source.check_readable()
+    next(due(source.list(), source.uri_of, spec.exclude, Counter()))
+    try:
+        is_taken = store.exists(layout.run_key(spec.run_id, "plan.parquet"))
+    except FetchError as error:
+        raise UserError(f"Cannot read {store.uri}: {error.message}; check the address and what the credentials allow.") from error
+    if is_taken:
+        raise UserError(f"{store.uri} has a run {spec.run_id} already: choose another run_id.")
+    store.check_writable()
+
+
 def make_recipe(spec: ScoreSpec):
     """How workers get the engine. Raises UserError where there is no such checkpoint, or it cannot be used."""
-    from transformers.utils import logging
-
-    from artquant.engines.open import open_engine, resolve_device
-    from artquant.model.checkpoint import Checkpoint
-    from artquant.pipelines.score import EngineRecipe
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     location = spec.model or str(TINY)
     try:
-        checkpoint = Checkpoint.open(location, spec.base)
-        checkpoint.load_processor().level_token_ids(checkpoint.prompts.score)
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split())}.") from error
+        checkpoint = usable_checkpoint(location, spec.base)
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes the libraries raise whatever they like
+        raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
+    from artquant.engines.open import open_engine, resolve_device
+    from artquant.pipelines.score import EngineRecipe
+
     device, dtype = resolve_device(spec.engine)
     return EngineRecipe(
         open=partial(open_engine, spec.engine, checkpoint),
@@ -49,3 +76,22 @@ def make_recipe(spec: ScoreSpec):
         level_values=checkpoint.prompts.level_values,
         description=f"{spec.engine.name} on {device}, {dtype}",
     )
+
+
+def usable_checkpoint(location: str, base: str | None):
+    """The checkpoint, its processor, its prompts and the names and shapes of its weights looked at, but not the weights: what is damaged or
+    incomplete is refused here in a moment and not by each worker."""
+    from transformers.utils import logging
+
+    from artquant.model.checkpoint import Checkpoint
+    from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    checkpoint = Checkpoint.open(location, base)
+    checkpoint.load_processor().level_token_ids(checkpoint.prompts.score)
+    folder = checkpoint.base_location or checkpoint.folder
+    _, found = MPLUGOwl2LlamaForCausalLM.from_pretrained(folder, device_map="meta", output_loading_info=True)
+    if missing := sorted(found["missing_keys"]):
+        raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    return checkpoint

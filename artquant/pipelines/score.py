@@ -14,7 +14,7 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import ScoreSpec
 from artquant.engines import Engine
-from artquant.errors import RunFailed, UserError
+from artquant.errors import RunFailed
 from artquant.identity import Identity
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress
 from artquant.pipelines.sink import StagingSink, Written
@@ -39,19 +39,14 @@ class EngineRecipe:
 
 
 def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
-    """Scores the collection `spec.input` into `spec.output`. Ray is running.
+    """Scores the collection `spec.input` into `spec.output`. Ray is running; what a person can get wrong was checked before it was started.
 
-    Raises UserError where the input or the output cannot be used, and RunFailed where the run may not be published; in both cases what was
-    published before is current still.
+    Raises RunFailed where the run may not be published, and UserError where a store fails; what was published before is current still.
     """
     assert spec.input and spec.output
     started_at = datetime.now(UTC)
     source, store = open_store(spec.input), open_store(spec.output)
-    source.check_readable()
-    store.check_writable()
     plan_key = layout.run_key(spec.run_id, "plan.parquet")
-    if store.exists(plan_key):
-        raise UserError(f"{store.uri} has a run {spec.run_id} already: choose another run_id.")
     plan = make_plan(spec, source, store, plan_key)
     store.put(layout.run_key(spec.run_id, "spec.yaml"), spec_yaml(spec).encode())
     counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
@@ -83,12 +78,7 @@ def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
 def make_plan(spec: ScoreSpec, source: Store, store: Store, key: str) -> PlanSummary:
     """Raises UserError for a collection in which there is nothing."""
     counts: Counter = Counter()
-    rows = islice(due(source.list(), source.uri_of, spec.exclude, counts), spec.limit)
-    first = next(rows, None)
-    if first is None:
-        excluded = f" but {counts['excluded']} objects that `exclude` leaves out" if counts["excluded"] else ""
-        raise UserError(f"There is nothing below {source.uri}{excluded}: give an input that holds pictures.")
-    return write_plan(store, key, (row for rows_ in ([first], rows) for row in rows_), counts)
+    return write_plan(store, key, islice(due(source.list(), source.uri_of, spec.exclude, counts), spec.limit), counts)
 
 
 def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: str, counter: Any) -> Written:

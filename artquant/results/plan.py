@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from artquant.errors import UserError
 from artquant.schema import Reason, plan_schema
 from artquant.storage import ObjectInfo, Store
 
@@ -42,6 +43,7 @@ def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: It
     """The plan's rows, in the order of the listing; objects that match a pattern of `exclude` are only counted.
 
     Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id: unique.
+    Raises UserError at the end of a listing in which there was no artwork.
     """
     patterns = tuple(exclude)
     for info in objects:
@@ -56,6 +58,9 @@ def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: It
             "size_bytes": info.size_bytes,
             "reason": Reason.NEW.value,
         }
+    if not counts[Reason.NEW]:
+        excluded = f" but {counts['excluded']} objects that `exclude` leaves out" if counts["excluded"] else ""
+        raise UserError(f"There is nothing below {uri_of('')}{excluded}: give an input that holds pictures.")
 
 
 def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter) -> PlanSummary:

@@ -1,0 +1,174 @@
+"""What a person can get wrong is refused before anything is started or written: exit code 2 and one sentence that names it."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+
+from artquant.config import ScoreSpec
+from artquant.embedded_store import BUCKET, EmbeddedStore
+from artquant.errors import UserError
+from artquant.storage import open_store
+from jobs.score import make_recipe
+from tests.checkpoints import save_random_checkpoint
+
+
+@dataclass
+class Case:
+    """Arguments of `jobs.submit` in which {place}s are filled in, what the sentence must name, and variables set beside the usual ones."""
+
+    arguments: list[str]
+    names: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+GOOD = {"input": "{pictures}", "output": "{out}", "model": "{checkpoint}", "run_id": "night-1"}
+
+
+def score(*more: str, names: list[str], environment: dict[str, str] | None = None, **changed: str) -> Case:
+    return Case(["score", *(f"{key}={value}" for key, value in {**GOOD, **changed}.items()), *more], names, environment or {})
+
+
+CASES = {
+    "no job": Case([], ["No job was named", "score"]),
+    "an empty job": Case([""], ["No job was named", "score"]),
+    "an unknown job": Case(["scroe"], ["'scroe'", "score"]),
+    "an unknown key": score("batch_size=4", names=["'batch_size'", "engine"]),
+    "a bad value": score("engine.batch_size=none-at-all", names=["engine.batch_size", "valid integer"]),
+    "no setting": score("limit", names=["'limit'", "key=value"]),
+    "another scheme": score(input="gs://museum/paintings", names=["gs:", "s3://bucket"]),
+    "another scheme, and no input": Case(["score", "output=gs://museum/scores"], ["gs:", "s3://bucket"]),
+    "another store beside the embedded one": Case(["score", "input=s3://museum/paintings"], ["input=s3://museum/paintings", "output"]),
+    "credentials in an address": score(output="s3://key:pass@museum/x", names=["must not hold credentials", "AWS_PROFILE"]),
+    "a cluster elsewhere, and no output": Case(
+        ["score", "input={pictures}"], ["output is needed", "cluster"], environment={"RAY_ADDRESS": "http://127.0.0.1:9"}
+    ),
+    "no input folder": score(input="{folder}/no-such-folder", names=["no-such-folder", "does not exist"]),
+    "an empty input folder": score(input="{folder}/empty", names=["/empty", "There is nothing"]),
+    "an input of which all is excluded": score("exclude=*", names=["/pictures", "1 objects that `exclude`"]),
+    "no such bucket": score(input="s3://no-such-bucket/x", names=["s3://no-such-bucket/x", "bucket does not exist"]),
+    "an empty prefix": score(input="s3://{bucket}/{unique}", names=["s3://{bucket}/{unique}", "There is nothing"]),
+    "an output bucket that does not exist": score(output="s3://no-such-bucket/x", names=["s3://no-such-bucket/x", "bucket does not exist"]),
+    "a file where the output should be": score(output="{folder}/a-file/out", names=["/a-file/out", "Cannot"]),
+    "an output that is denied": score(
+        output="s3://{bucket}/{unique}", names=["s3://{bucket}/{unique}", "denied"], environment={"AWS_SECRET_ACCESS_KEY": "wrong"}
+    ),
+    "a store that does not answer": score(
+        input="s3://{bucket}/x", names=["s3://{bucket}/x", "AWS_ENDPOINT_URL"], environment={"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    ),
+    "a run that exists": score(output="{folder}/used", names=["/used", "night-1", "choose another run_id"]),
+    "no model folder": score(model="{folder}/no-such-model", names=["no-such-model", "there is no folder"]),
+    "a model of another architecture": score(model="{folder}/llama", names=["/llama", "'llama'"]),
+    "a damaged model configuration": score(model="{folder}/bad-config", names=["/bad-config", "cannot be used"]),
+    "truncated weights": score(model="{folder}/bad-weights", names=["/bad-weights", "cannot be used"]),
+}
+
+
+@dataclass
+class Outcome:
+    code: int
+    lines: list[str]  # of stderr
+    stdout: str
+
+
+def without_one_tensor(data: bytes) -> bytes:
+    tensors = safetensors.torch.load(data)
+    del tensors[next(name for name in tensors if name.startswith("model.norm"))]
+    return safetensors.torch.save(tensors, {"format": "pt"})
+
+
+class Places:
+    """A folder in which each case finds what it names, and an output of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.known = {"folder": str(folder), "pictures": str(folder / "pictures"), "checkpoint": str(folder / "checkpoint")}
+        self.known |= {"bucket": BUCKET, "unique": f"refused-{secrets.token_hex(6)}"}
+        (folder / "empty").mkdir()
+        (folder / "a-file").write_text("not a folder")
+        (folder / "pictures").mkdir()
+        (folder / "pictures" / "a.jpg").write_bytes(b"looked at by workers only")
+        (folder / "used" / "runs" / "night-1").mkdir(parents=True)
+        (folder / "used" / "runs" / "night-1" / "plan.parquet").write_bytes(b"")
+        checkpoint = save_random_checkpoint(folder / "checkpoint")
+        for name, file, edit in (
+            ("llama", "config.json", lambda data: json.dumps({**json.loads(data), "model_type": "llama"}).encode()),
+            ("bad-config", "config.json", lambda data: data[:100]),
+            ("bad-weights", "model.safetensors", lambda data: data[: len(data) // 2]),
+            ("fewer-weights", "model.safetensors", without_one_tensor),
+        ):
+            self._copy_with(checkpoint, folder / name, file, edit)
+
+    @staticmethod
+    def _copy_with(source: Path, target: Path, file: str, edit: Callable[[bytes], bytes]) -> None:
+        target.mkdir()
+        for path in source.iterdir():
+            (target / path.name).write_bytes(edit(path.read_bytes()) if path.name == file else path.read_bytes())
+
+    def fill(self, text: str, number: int) -> str:
+        return text.format(**self.known, out=str(self.folder / "outputs" / str(number)))
+
+    def contents(self) -> dict[str, int]:
+        return {str(path): path.stat().st_size for path in self.folder.rglob("*") if path.is_file()}
+
+
+def submit(arguments: list[str], cwd: Path, environment: dict[str, str]) -> Outcome:
+    command = [sys.executable, "-m", "jobs.submit", *arguments]
+    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
+    return Outcome(done.returncode, done.stderr.splitlines(), done.stdout)
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    return Places(tmp_path_factory.mktemp("places"))
+
+
+@pytest.fixture(scope="module")
+def before(places: Places) -> dict[str, int]:
+    return places.contents()
+
+
+@pytest.fixture(scope="module")
+def outcomes(places: Places, before: dict[str, int], s3_server: EmbeddedStore, tmp_path_factory) -> Iterator[dict[str, Future[Outcome]]]:
+    """All cases, three at a time: most of what a case takes is the start of Python."""
+    cwd = tmp_path_factory.mktemp("somewhere-else")
+    home = {"ARTQUANT_HOME": str(cwd / "home"), "RAY_ADDRESS": "127.0.0.1:9"}  # a Ray that would be reached for fails
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            name: pool.submit(submit, [places.fill(text, number) for text in case.arguments], cwd, {**home, **case.environment})
+            for number, (name, case) in enumerate(CASES.items())
+        }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_is_refused_with_exit_code_2_and_one_sentence_that_names_it(name: str, places: Places, outcomes: dict[str, Future[Outcome]]):
+    outcome = outcomes[name].result()
+    assert outcome.code == 2, outcome.lines
+    assert "Traceback" not in "\n".join(outcome.lines) + outcome.stdout
+    said = [line for line in outcome.lines if line.startswith("artquant: ")]
+    assert said == outcome.lines[-1:], outcome.lines
+    for wanted in CASES[name].names:
+        assert places.fill(wanted, 0) in said[0]
+    assert said[0].endswith(".")
+    assert "Ray" not in " ".join(outcome.lines), "Ray was started first"
+
+
+def test_nothing_was_written_by_all_of_that(places: Places, before: dict[str, int], outcomes: dict[str, Future[Outcome]], s3_server):
+    for outcome in outcomes.values():
+        outcome.result()
+    assert places.contents() == before
+    assert list(open_store(f"s3://{BUCKET}/{places.known['unique']}").list()) == []
+
+
+def test_weights_that_lack_a_tensor_are_refused_before_a_worker_makes_one_up(places: Places):
+    with pytest.raises(UserError, match="/fewer-weights cannot be used: its weights lack model.norm"):
+        make_recipe(ScoreSpec(model=f"{places.folder}/fewer-weights"))
+    assert make_recipe(ScoreSpec(model=places.known["checkpoint"])).image_size == 56

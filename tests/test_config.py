@@ -1,0 +1,143 @@
+"""What a job takes, and what it says to what it does not take."""
+
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from artquant.config import ScoreSpec, load_spec
+from artquant.errors import UserError
+
+HEAVY = ("torch", "ray", "vllm", "transformers", "pyarrow", "numpy", "obstore", "boto3")
+
+
+def load(*overrides: str, path: Path | None = None) -> ScoreSpec:
+    return load_spec(ScoreSpec, path, list(overrides))
+
+
+def said(*overrides: str, path: Path | None = None) -> str:
+    with pytest.raises(UserError) as error:
+        load(*overrides, path=path)
+    sentence = str(error.value)
+    assert "\n" not in sentence and sentence.endswith(".")
+    return sentence
+
+
+def leaves(kind: type[BaseModel], path: str = "") -> list[str]:
+    found: list[str] = []
+    for name, field in kind.model_fields.items():
+        annotation = field.annotation
+        is_section = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        found += leaves(annotation, f"{path}{name}.") if is_section else [f"{path}{name}"]
+    return found
+
+
+def test_overrides_reach_every_depth_and_the_last_one_wins():
+    spec = load(
+        "limit=5", "engine.batch_size=8", "engine.batch_size=9", "engine.critique=false", "run_date=2026-11-21", "fetch.timeout_seconds=1.5"
+    )
+    assert (spec.limit, spec.engine.batch_size, spec.engine.critique, spec.run_date) == (5, 9, False, date(2026, 11, 21))
+    assert spec.fetch.timeout_seconds == 1.5
+    assert spec.review == ScoreSpec().review
+
+
+def test_one_pattern_or_a_list_of_them_may_be_excluded():
+    assert load("exclude=*.tsv").exclude == ("*.tsv",)
+    assert load("exclude=['*.tsv', 'thumbs/*']").exclude == ("*.tsv", "thumbs/*")
+
+
+@pytest.mark.parametrize("name", ["20261121", "2026-11-21", "007", "1e5", "on", "night-1"])
+def test_a_name_that_looks_like_a_number_or_a_date_is_a_name_still(name):
+    assert load(f"run_id={name}").run_id == name
+
+
+def test_text_is_taken_as_it_is_typed_and_nothing_as_none():
+    assert load("input=s3://bucket/a=b: c").input == "s3://bucket/a=b: c"
+    assert load("input=null").input is None and load("input=").input is None
+
+
+def test_overrides_go_over_the_file(tmp_path):
+    path = tmp_path / "job.yaml"
+    path.write_text("limit: 3\nengine:\n  batch_size: 16\n  critique: false\n")
+    spec = load("engine.batch_size=2", path=path)
+    assert (spec.limit, spec.engine.batch_size, spec.engine.critique) == (3, 2, False)
+    path.write_text("")
+    assert load("run_id=a", "run_date=2026-11-21", path=path) == load("run_id=a", "run_date=2026-11-21")
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "just words", "a: [", "a: b: c"])
+def test_a_file_that_is_no_mapping_is_refused_by_its_name(tmp_path, text):
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    assert str(path) in said(path=path)
+
+
+def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
+    assert f"{tmp_path}/none.yaml" in said(path=tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "takes"),
+    [
+        ("outptu=x", "outptu", "input, output, model"),
+        ("engine.batchsize=4", "engine.batchsize", "in engine are name, device, dtype"),
+        ("engin.batch_size=4", "engin", "fetch, engine, review"),
+        ("engine.batch_size=0", "engine.batch_size", "greater than or equal to 1 (images in one call of the engine)"),
+        ("engine.batch_size=many", "engine.batch_size", "valid integer"),
+        ("engine.device=tpu", "engine.device", "'auto', 'cpu' or 'cuda'"),
+        ("engine=fast", "engine", "valid dictionary"),
+        ("fetch.threads=1000", "fetch.threads", "less than or equal to 256"),
+        ("fetch.timeout_seconds=.inf", "fetch.timeout_seconds", "finite number"),
+        ("max_failed_fraction=1.5", "max_failed_fraction", "less than or equal to 1"),
+        ("max_failed_fraction=.nan", "max_failed_fraction", "more rejects than this fail the run"),
+        ("run_id=../../etc", "run_id", "letters, digits, dots, dashes and underscores"),
+        ("run_date=tomorrow", "run_date", "the partition of the rows"),
+        ("limit=2.5", "limit", "the first so many artworks"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused_with_its_name_and_what_it_takes(override, key, takes):
+    sentence = said(override)
+    assert key in sentence and takes in sentence
+
+
+@pytest.mark.parametrize("override", ["limit", "=5", "limit:5", ""])
+def test_what_is_no_setting_at_all_is_refused_with_an_example(override):
+    assert repr(override) in said(override) and "key=value" in said(override)
+
+
+def test_keys_below_a_value_are_refused():
+    assert "'limit' in 'limit.x' holds a value" in said("limit=3", "limit.x=4")
+
+
+def test_a_spec_is_frozen_in_all_its_sections():
+    spec = ScoreSpec()
+    for section, name in ((spec, "limit"), (spec.engine, "batch_size"), (spec.fetch, "threads"), (spec.review, "max_score_std")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, name, 1)
+
+
+def test_a_spec_has_no_place_for_secrets_and_does_not_repeat_one():
+    names = leaves(ScoreSpec)
+    assert "engine.batch_size" in names and len(names) > 20
+    assert not [name for name in names if re.search("secret|password|token|credential|access|key", name)]
+    assert "hunter2" not in said("aws_secret_access_key=hunter2")
+    assert "hunter2" not in said("fetch.password=hunter2")
+
+
+def test_every_setting_says_what_it_is_or_lists_its_choices():
+    def undescribed(kind: type[BaseModel]) -> list[str]:
+        plain = {name: field for name, field in kind.model_fields.items() if "Spec" not in str(field.annotation)}
+        return [name for name, field in plain.items() if not field.description and "Literal" not in str(field.annotation)]
+
+    sections = [ScoreSpec, *(type(section) for section in vars(ScoreSpec()).values() if isinstance(section, BaseModel))]
+    assert len(sections) == 4 and [name for section in sections for name in undescribed(section)] == []
+
+
+def test_importing_the_configuration_loads_nothing_heavy():
+    program = "import sys, artquant.config; print(' '.join(name for name in sys.modules if '.' not in name))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert "pydantic" in loaded and set(HEAVY) & set(loaded) == set()
