@@ -10,18 +10,21 @@ from artquant.schema import RejectClass
 
 
 def assess_each(engine: Engine, pixels: np.ndarray, critique: bool) -> list[tuple[Assessment, int] | Reject]:
-    """For each image its assessment (and row therein), or why it has none: `poison` or `bad_scores`."""
+    """For each image its assessment (and row therein), or why it has none: `poison` or `bad_scores`.
+
+    Raises SystemExit where the device is lost: a new process may get another.
+    """
     return _halve(lambda part: engine.assess(part, critique), pixels)
 
 
 def _halve(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> list[tuple[Assessment, int] | Reject]:
     if len(pixels) == 0:
         return []
-    try:
-        assessment = assess(pixels)
-    except (RuntimeError, ValueError, ArithmeticError, IndexError) as error:  # what a forward pass raises, out of memory included
+    assessment = _attempt(assess, pixels)
+    # The failed attempt has ended here: its traceback would keep the whole batch's memory while the halves run.
+    if isinstance(assessment, str):
         if len(pixels) == 1:
-            return [Reject(RejectClass.POISON, f"the engine fails on this artwork alone: {' '.join(str(error).split())[:300]}")]
+            return [Reject(RejectClass.POISON, f"the engine fails on this artwork alone: {assessment}")]
         middle = len(pixels) // 2
         return _halve(assess, pixels[:middle]) + _halve(assess, pixels[middle:])
     finite = np.isfinite(assessment.probabilities).all(1) & np.isfinite(assessment.open_set_mass)
@@ -29,3 +32,18 @@ def _halve(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> li
         (assessment, row) if finite[row] else Reject(RejectClass.BAD_SCORES, "the engine's probabilities are not finite")
         for row in range(len(pixels))
     ]
+
+
+def _attempt(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> Assessment | str:
+    """The assessment, or why the engine failed. What no image can cause is raised: our own bugs, and the loss of the device."""
+    try:
+        return assess(pixels)
+    except (RuntimeError, ValueError, ArithmeticError, IndexError, MemoryError) as error:  # what a forward pass raises
+        if _is_device_lost(error):
+            raise SystemExit(f"the device is lost, and with it this process: {error}") from error
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def _is_device_lost(error: Exception) -> bool:
+    """After a device error other than a full memory, every later call of the process fails too."""
+    return type(error).__name__ == "AcceleratorError" and "out of memory" not in str(error)

@@ -71,18 +71,19 @@ class TorchEngine:
         cache, attention_mask = self._start(self.critique_prompts, features, room)
         repeated = features.repeat(len(CRITIQUE_PARTS), 1, 1)
         logits = self._answer(self.critique_prompts, repeated, cache, attention_mask)
-        rows = torch.arange(len(repeated), device=self.device)  # those that still write
+        rows = torch.arange(len(repeated), device=self.device)
+        writing = torch.ones_like(rows, dtype=torch.bool)  # a row that has ended may stay in the batch for a while
         tokens = torch.full((len(repeated), room), self.config.eos_token_id, device=self.device)
         for step in range(room):
             following = logits.argmax(-1)
             tokens[rows, step] = following
-            writing = following != self.config.eos_token_id
+            writing = writing & (following != self.config.eos_token_id)
             if step == room - 1 or not writing.any():
                 rows = rows[writing]
                 break
             if writing.sum() <= 0.75 * len(rows):  # moving the cache costs about as much as a step: not at each end
                 index = writing.nonzero().squeeze(1)
-                rows, following, attention_mask = rows[index], following[index], attention_mask[index]
+                rows, following, attention_mask, writing = rows[index], following[index], attention_mask[index], writing[index]
                 cache.keep(index)
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(rows), 1)], dim=1)
             logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)

@@ -15,14 +15,14 @@ def local_folder(location: str | os.PathLike) -> str:
     """The local folder of a checkpoint; anything but an `s3://` or `file:` location is returned as it is.
 
     An S3 prefix is downloaded once for each state of its objects (names and etags) and shared by all processes of the machine.
-    Raises FileNotFoundError where the prefix holds nothing.
+    Raises FileNotFoundError where the prefix holds nothing, OSError where it cannot be read whole.
     """
     location = os.fspath(location)
     if location.startswith("file:"):
         return location.removeprefix("file:").removeprefix("//")
     if not location.startswith("s3://"):
         return location
-    from artquant.storage import open_store
+    from artquant.storage import FetchError, open_store
 
     store = open_store(location)
     objects = sorted(store.list(), key=lambda info: info.key)
@@ -40,7 +40,11 @@ def local_folder(location: str | os.PathLike) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
             with store.open_input(info.key) as source, target.open("wb") as file:
                 shutil.copyfileobj(source, file, 16 << 20)
+        if sorted(store.list(), key=lambda info: info.key) != objects:
+            raise OSError(f"{location} changed while it was read: try again once it is written")
         os.replace(partial, folder)
+    except FetchError as error:
+        raise OSError(f"{location} cannot be read: {error.message}") from error
     except OSError:
         if not folder.is_dir():  # another process brought the same state first
             raise

@@ -194,13 +194,10 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         """
         is_image = input_ids == self.config.image_token_index
         embeds = self.embed_tokens(input_ids.masked_fill(is_image, 0))
-        if image_features is None:
-            return embeds
-        if int(is_image.sum()) != image_features.shape[0] * image_features.shape[1]:
-            raise ValueError(
-                f"{int(is_image.sum())} image tokens for {image_features.shape[0]} images of {image_features.shape[1]} tokens each"
-            )
-        return embeds.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeds.dtype))
+        num_images = 0 if image_features is None else len(image_features)
+        if int(is_image.sum()) != num_images * self.config.num_image_tokens:
+            raise ValueError(f"{int(is_image.sum())} image tokens for {num_images} images of {self.config.num_image_tokens} tokens each")
+        return embeds if image_features is None else embeds.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeds.dtype))
 
     def forward(
         self,

@@ -1,13 +1,17 @@
 """Pictures and prompts to the network's inputs, exactly as the published code prepares them."""
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from transformers import BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from tokenizers.models import BPE
+from transformers import BatchFeature, LlamaTokenizer, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import PROCESSOR_NAME, cached_file
 
-from artquant.model.location import FromAnywhere
+from artquant.model.configuration import MPLUGOwl2Config
+from artquant.model.location import FromAnywhere, local_folder
 from artquant.prompts import IMAGE_PLACEHOLDER
 from artquant.schema import LEVELS
 
@@ -44,7 +48,20 @@ def _rgb(image) -> np.ndarray:
     return image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
 
 
-class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
+def _merge_spaces_last(tokenizer) -> None:
+    """Puts the merges of a tokenizer that transformers made from a `tokenizer.model` into SentencePiece's order.
+
+    transformers orders them by id, SentencePiece by score; they differ in runs of spaces: low ids, lowest scores.
+    """
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    ordered = sorted(model["merges"], key=lambda pair: not "".join(pair).strip("▁"))
+    if ordered != model["merges"]:
+        merges = [tuple(pair) for pair in ordered]
+        options = {name: model[name] for name in ("unk_token", "fuse_unk", "byte_fallback")}
+        tokenizer.backend_tokenizer.model = BPE(vocab=model["vocab"], merges=merges, **options)
+
+
+class MPLUGOwl2Processor(ProcessorMixin):
     """Tokenises prompts with `<|image|>` placeholders and prepares pictures.
 
     `num_image_tokens` is the length of an image in the language model (64 queries and one end token at full size).
@@ -62,6 +79,17 @@ class MPLUGOwl2Processor(FromAnywhere, ProcessorMixin):
         self.num_image_tokens = num_image_tokens
         self.image_token_index = image_token_index
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        _merge_spaces_last(tokenizer)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in transformers; a published folder, which does not describe this processor, gets the one that its network needs."""
+        folder = local_folder(pretrained_model_name_or_path)
+        if cached_file(folder, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
+            return super().from_pretrained(folder, *args, **kwargs)
+        config = MPLUGOwl2Config.from_pretrained(folder)
+        image_processor = MPLUGOwl2ImageProcessor(config.visual_config.visual_model.image_size)
+        return cls(image_processor, LlamaTokenizer.from_pretrained(folder), config.num_image_tokens, config.image_token_index)
 
     def tokenize(self, prompt: str) -> list[int]:
         """Token ids of one prompt, with one `image_token_index` an image.

@@ -1,0 +1,68 @@
+"""One local Ray for all pipeline tests. Its workers inherit the environment of the S3 server, and find the tests' engines."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artquant.embedded_store import EmbeddedStore
+from artquant.storage import Store
+from tests.checkpoints import save_random_checkpoint
+from tests.picture_files import make_picture_files
+from tests.pipelines.runs import Run, Scorer, spec_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def local_ray(s3_server: EmbeddedStore) -> Iterator[None]:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # a failed test would show thousands of its lines
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def scorer(local_ray: None) -> Scorer:
+    """Runs the job; Ray is up."""
+    return Scorer()
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of eight artworks, so that a small collection is many blocks, for all workers and many parts."""
+    monkeypatch.setattr("artquant.results.plan.SMALL_SHARD", 8)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model that writes critiques of eight tokens."""
+    return save_random_checkpoint(tmp_path_factory.mktemp("model") / "random", max_critique_tokens=8)
+
+
+@pytest.fixture(scope="session")
+def pictures(s3_store: Store) -> Store:
+    """A folder of the bucket with every file of `make_picture_files`."""
+    folder = s3_store.child(f"pictures-{secrets.token_hex(6)}")
+    for name, (data, _) in make_picture_files().items():
+        folder.put(name, data)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def published(scorer: Scorer, checkpoint: Path, pictures: Store, s3_store: Store) -> Run:
+    """One night over all of them, from S3 to S3, with critiques, by one engine."""
+    output = s3_store.child(f"results-{secrets.token_hex(6)}")
+    return scorer.score(spec_for(pictures, output, model=checkpoint, engine={"critique": True, "batch_size": 32}))

@@ -1,0 +1,75 @@
+"""Engines that answer by a picture's red, so that each row tells which picture it was made from, and the ways in which they fail."""
+
+from __future__ import annotations
+
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from artquant.engines import Assessment
+from artquant.identity import Identity
+from artquant.scale import Scale
+
+POISON_RED = 255
+
+
+class RedEngine:
+    """Excellent with probability red / 255, else bad; red is that of the picture's middle."""
+
+    identity = Identity("red", "digest-of-red", "no-prompt", "middle", "float64")
+    scale = Scale()
+    image_size = 16
+
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        red = pixels[:, 8, 8, 0] / 255.0
+        zero = np.zeros_like(red)
+        probabilities = np.stack([red, zero, zero, zero, 1 - red], axis=1)
+        return Assessment(probabilities, np.ones_like(red), [None] * len(red), ["not_requested"] * len(red))
+
+
+def red_picture(red: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16), (red, 40, 90)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def red_score(red: int) -> float:
+    return red / 255 * Scale().high + (1 - red / 255) * Scale().low
+
+
+class RefusingEngine(RedEngine):
+    """Raises for every batch that holds the poison."""
+
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        if (pixels[:, 8, 8, 0] == POISON_RED).any():
+            raise RuntimeError("the poison was swallowed")
+        return super().assess(pixels, critique)
+
+
+@dataclass(frozen=True)
+class Dying:
+    """Opens an engine that takes its process down: at its third batch, where `once` is a path and does not exist yet, or at each."""
+
+    once: Path | None
+
+    def __call__(self) -> RedEngine:
+        engine, assess, batches = RedEngine(), RedEngine.assess, iter(range(1_000_000))
+
+        def dying(pixels: np.ndarray, critique: bool = False) -> Assessment:
+            if self.once is None:
+                os._exit(1)
+            if next(batches) == 2 and not self.once.exists():
+                self.once.touch()
+                os._exit(1)
+            return assess(engine, pixels, critique)
+
+        engine.assess = dying  # type: ignore[method-assign]
+        return engine
+
+
+def unopenable() -> RedEngine:
+    raise OSError("the weights are locked away")

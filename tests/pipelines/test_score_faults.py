@@ -1,0 +1,135 @@
+"""The score job when objects change under it, artworks break the engine, and workers die."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artquant.pipelines.score as score_job
+from artquant.engines import Engine
+from artquant.errors import RunFailed
+from artquant.storage import Store, open_store
+from tests.pipelines.engines import POISON_RED, Dying, RefusingEngine, red_picture, red_score, unopenable
+from tests.pipelines.runs import Run, Scorer, contents, read_by_glob, spec_for
+
+pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
+
+REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Store:
+    """A folder with a picture for each of REDS."""
+    store = open_store(f"file:{tmp_path}/collection")
+    for name, red in REDS.items():
+        store.put(name, red_picture(red))
+    return store
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Store:
+    return open_store(f"file:{tmp_path}/results")
+
+
+def scores_of(run: Run) -> dict[str, float]:
+    return {name: row["score"] for name, row in run.rows("scores").items()}
+
+
+def right_scores(*without: str) -> dict[str, Any]:
+    return {name: pytest.approx(red_score(red)) for name, red in REDS.items() if name not in without}
+
+
+def between_plan_and_fetch(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
+    make_plan = score_job.make_plan
+
+    def plan_then_change(*args: Any, **kwargs: Any) -> Any:
+        plan = make_plan(*args, **kwargs)
+        change()
+        return plan
+
+    monkeypatch.setattr(score_job, "make_plan", plan_then_change)
+
+
+def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced_is_scored_as_it_is_now(
+    scorer: Scorer, s3_folder: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = s3_folder.child("collection")
+    for name, red in REDS.items():
+        source.put(name, red_picture(red))
+    before = {info.key: info.etag for info in source.list()}
+
+    def change() -> None:
+        source.delete(["010.png", "020.png"])
+        source.put("030.png", red_picture(240))
+
+    between_plan_and_fetch(monkeypatch, change)
+    run = scorer.score(spec_for(source, s3_folder.child("results")))
+    rejects, rows = run.rows("rejects"), run.rows("scores")
+    assert {name: row["reject_class"] for name, row in rejects.items()} == {"010.png": "missing", "020.png": "missing"}
+    assert scores_of(run) == right_scores("010.png", "020.png", "030.png") | {"030.png": pytest.approx(red_score(240))}
+    now = {info.key: info.etag for info in source.list()}
+    assert {name: row["etag"] for name, row in rows.items()} == now
+    assert now["030.png"] != before["030.png"]
+    assert rejects["010.png"]["etag"] == before["010.png"]
+
+
+def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer: Scorer, source: Store, output: Store) -> None:
+    scorer.score(spec_for(source, output, run_id="yesterday", run_date="2026-11-20"))
+    before, rows = contents(output), read_by_glob(output, "scores")
+    assert rows.num_rows == len(REDS)
+    for name in list(REDS)[: len(REDS) // 2]:
+        source.put(name, b"<html>")
+    with pytest.raises(RunFailed, match=r"20 of 40 .*max_failed_fraction=0\.4"):
+        scorer.score(spec_for(source, output, run_id="tonight", max_failed_fraction=0.4))
+    after = contents(output)
+    assert {key: data for key, data in after.items() if not key.startswith("runs/tonight/")} == before
+    assert read_by_glob(output, "scores").equals(rows) and read_by_glob(output, "rejects").num_rows == 0
+    assert json.loads(after["CURRENT"])["run_id"] == "yesterday"
+    assert "20 of 40 artworks were rejected" in after["runs/tonight/report.html"].decode()
+    assert json.loads(after["runs/tonight/metrics.json"])["status"] == "failed"
+    assert "runs/tonight/manifest.json" not in after
+
+
+def test_an_artwork_that_the_engine_refuses_is_one_poison_reject(scorer: Scorer, source: Store, output: Store) -> None:
+    source.put("poison.png", red_picture(POISON_RED))
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 16}), RefusingEngine)
+    assert scores_of(run) == right_scores()
+    (reject,) = run.rows("rejects").values()
+    assert (reject["artwork_id"], reject["reject_class"]) == ("poison.png", "poison")
+    assert "the poison was swallowed" in reject["message"]
+
+
+def test_a_worker_that_dies_once_loses_and_doubles_nothing(
+    scorer: Scorer, source: Store, output: Store, tmp_path: Path, small_shards: None
+) -> None:
+    flag = tmp_path / "died"
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}, rows_per_file=8), Dying(once=flag))
+    assert flag.exists()
+    assert scores_of(run) == right_scores()
+    assert not run.rows("rejects")
+    assert run.report.num_scored == run.report.findings.num_scored == len(REDS)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("open_engine", [Dying(once=None), partial(os._exit, 1)], ids=["at work", "while it opens"])
+def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
+    scorer: Scorer, source: Store, output: Store, open_engine: Callable[[], Engine]
+) -> None:
+    with pytest.raises(RunFailed, match=r"nothing was published: \S+ .*(died|dead)"):
+        scorer.score(spec_for(source, output), open_engine)
+    assert not output.exists("CURRENT") and not list(output.list("scores")) and not list(output.list("_staging"))
+
+
+@pytest.mark.timeout(60)
+def test_an_engine_that_cannot_be_opened_ends_the_run_with_its_error(scorer: Scorer, source: Store, output: Store) -> None:
+    with pytest.raises(RunFailed, match="the weights are locked away") as failure:
+        scorer.score(spec_for(source, output, run_id="locked"), unopenable)
+    assert "\n" not in str(failure.value)
+    assert not output.exists("CURRENT") and not list(output.list("scores"))
+    assert "the weights are locked away" in output.get("runs/locked/report.html").decode()
