@@ -60,6 +60,11 @@ def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = 
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} does not fit in memory") from error
 
 
+def recipe(size: int, *, fast: bool) -> dict[str, object]:
+    """All that `load` does to a picture, in JSON's terms: other pixels mean another recipe."""
+    return {"version": 1, "size": size, "pad_color": PAD_COLOR, "resize": "bicubic", "reduced_margin": REDUCED_MARGIN if fast else None}
+
+
 def to_square(pixels: np.ndarray, size: int, *, fast: bool) -> np.ndarray:
     """(height, width, 3) uint8 -> (size, size, 3) uint8, content centred on `PAD_COLOR`.
 

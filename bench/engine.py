@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 
 from artquant.engines.torch_engine import TorchEngine
-from artquant.identity import Identity
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
 from artquant.model.processing import normalise
 from artquant.prompts import Prompts
@@ -77,7 +76,7 @@ def build(dtype: torch.dtype) -> TorchEngine:
     model = MPLUGOwl2LlamaForCausalLM(config).to(dtype)
     tokenizer = train_tokenizer([prompts.score, *prompts.critique.values()], config.vocab_size)
     processor = MPLUGOwl2Processor(MPLUGOwl2ImageProcessor(), tokenizer, num_image_tokens=config.num_image_tokens)
-    return TorchEngine(model, processor, prompts, Identity("medium", "random", prompts.digest, "none", str(dtype)))
+    return TorchEngine(model, processor, prompts)
 
 
 def measure(dtype: torch.dtype, num_images: int, batch_size: int, rounds: int) -> tuple[float, float, float]:

@@ -26,7 +26,6 @@ IMAGE_SIZE = 448
 class NullEngine:
     """Answers at once, and the same for every image."""
 
-    identity = Identity("null", "none", "none", "none", "none")
     scale = Scale()
     image_size = IMAGE_SIZE
 
@@ -93,7 +92,7 @@ def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
         engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25),
         fetch=FetchSpec(),
     )
-    recipe = EngineRecipe(NullEngine, NullEngine.identity, IMAGE_SIZE, NullEngine.scale.values, "null")
+    recipe = EngineRecipe(NullEngine, Identity("null", "none", "none", "none", "none"), IMAGE_SIZE, NullEngine.scale.values, "null")
     started = time.perf_counter()
     report = run_score(spec, recipe)
     return report.images_per_second, time.perf_counter() - started

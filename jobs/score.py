@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from artquant.config import ScoreSpec, load_spec
-from artquant.errors import UserError
+from artquant.errors import RunFailed, UserError
 
 TINY = Path(__file__).resolve().parent.parent / "artquant" / "checkpoints" / "artquant-tiny"
 
@@ -14,18 +14,22 @@ DEFAULTS = Path(__file__).with_name("score.yaml")
 
 def main(overrides: list[str]) -> int:
     spec = load_spec(ScoreSpec, DEFAULTS, overrides)
-    from jobs.home import running_ray, stores
+    from jobs.home import running_ray, say, stores
 
     with stores(spec) as (spec, reopen):
         check_places(spec)
         recipe = make_recipe(spec)
-        with running_ray():
-            from artquant.pipelines.score import run_score
-
-            report = run_score(spec, recipe)
+        from artquant.pipelines.score import run_score
         from jobs.summary import keep_report, print_summary
 
-        print_summary(report, keep_report(report), reopen)
+        assert spec.output
+        try:
+            with running_ray():
+                report = run_score(spec, recipe)
+        except RunFailed:
+            say(f"report: file://{keep_report(spec.output, spec.run_id)}")
+            raise
+        print_summary(report, keep_report(spec.output, spec.run_id), reopen)
     return 0
 
 
@@ -71,7 +75,7 @@ def make_recipe(spec: ScoreSpec):
     device, dtype = resolve_device(spec.engine)
     return EngineRecipe(
         open=partial(open_engine, spec.engine, checkpoint),
-        identity=checkpoint.identity(dtype),
+        identity=checkpoint.identity(dtype, spec.fetch.full_decode),
         image_size=checkpoint.image_size,
         level_values=checkpoint.prompts.level_values,
         description=f"{spec.engine.name} on {device}, {dtype}",

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from artquant.errors import RunFailed, UserError
+from artquant.errors import Reject, RunFailed, UserError
 from jobs.remote import is_remote, submit
 
 JOBS = {"score": "score a collection of artworks and write Parquet"}
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
     except UserError as error:
         print(f"artquant: {error}", file=sys.stderr)
         return 2
-    except RunFailed as error:
+    except (RunFailed, Reject) as error:  # a Reject here is an object of the run itself that could not be read
         print(f"artquant: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

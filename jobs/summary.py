@@ -15,17 +15,17 @@ from jobs.home import HOME
 LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
 
 
-def keep_report(report: RunReport) -> Path:
-    """A local copy of the page, whatever store it was written to."""
+def keep_report(output_uri: str, run_id: str) -> Path:
+    """A local copy of a run's page, whatever store it was written to."""
     folder = HOME / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{report.run_id}.html"
-    path.write_bytes(open_store(report.output_uri).get(layout.run_key(report.run_id, "report.html")))
+    path = folder / f"{run_id}.html"
+    path.write_bytes(open_store(output_uri).get(layout.run_key(run_id, "report.html")))
     return path.absolute()
 
 
 def print_summary(report: RunReport, page: Path, reopen: str | None) -> None:
-    console, findings = Console(highlight=False, soft_wrap=True), report.findings
+    console, findings = Console(highlight=False), report.findings
     console.print(f"\n[bold]{headline(report)}[/bold]")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim")
@@ -46,7 +46,8 @@ def print_summary(report: RunReport, page: Path, reopen: str | None) -> None:
         table.add_row(stage.name, f"{duration(stage.seconds)} of work, {rate(stage.rows_per_second)} a second and worker")
     table.add_row("engine", f"{report.model_id} ({report.engine})")
     table.add_row("results", report.output_uri)
-    table.add_row("report", "file://" + quote(str(page)))
-    if reopen:
-        table.add_row("open the store again", reopen)
     console.print(table)
+    # Addresses are for copying: never folded, never cut.
+    print(f"\nreport                file://{quote(str(page))}")
+    if reopen:
+        print(f"open the store again  {reopen}")

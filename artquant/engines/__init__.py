@@ -5,7 +5,6 @@ from typing import Protocol
 
 import numpy as np
 
-from artquant.identity import Identity
 from artquant.scale import Scale
 
 
@@ -26,7 +25,6 @@ class Assessment:
 class Engine(Protocol):
     """Scores batches of images. An engine holds one device and is called by one thread at a time."""
 
-    identity: Identity
     scale: Scale
     image_size: int  # pixels a side
 

@@ -7,7 +7,6 @@ import torch
 
 from artquant.engines import Assessment
 from artquant.engines.kv_cache import KVCache
-from artquant.identity import Identity
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import MPLUGOwl2Processor, normalise
@@ -34,8 +33,8 @@ class TorchEngine:
     Raises ValueError for a tokenizer in which a level is not one token of its own.
     """
 
-    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, processor: MPLUGOwl2Processor, prompts: Prompts, identity: Identity):
-        self.model, self.processor, self.prompts, self.identity = model.eval(), processor, prompts, identity
+    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, processor: MPLUGOwl2Processor, prompts: Prompts):
+        self.model, self.processor, self.prompts = model.eval(), processor, prompts
         self.device, self.dtype, self.config = model.device, model.dtype, model.config
         self.scale = prompts.scale
         self.image_size: int = self.config.visual_config.visual_model.image_size
@@ -46,7 +45,7 @@ class TorchEngine:
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "TorchEngine":
         model = checkpoint.load_model(getattr(torch, dtype)).to(device)
-        return cls(model, checkpoint.load_processor(), checkpoint.prompts, checkpoint.identity(dtype))
+        return cls(model, checkpoint.load_processor(), checkpoint.prompts)
 
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:

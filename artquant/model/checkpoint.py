@@ -61,8 +61,11 @@ class Checkpoint:
     def load_processor(self) -> MPLUGOwl2Processor:
         return MPLUGOwl2Processor.from_pretrained(self.base_location or self.folder)
 
-    def identity(self, dtype: str) -> Identity:
-        preprocessing = json.dumps(["pad to square, bicubic", self.image_size, CLIP_MEAN, CLIP_STD])
+    def identity(self, dtype: str, full_decode: bool = False) -> Identity:
+        """What scores of this checkpoint depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
+        from artquant import images
+
+        preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), CLIP_MEAN, CLIP_STD])
         digest = hashlib.sha256(preprocessing.encode()).hexdigest()[:16]
         return Identity(self.model_id, self.model_digest, self.prompts.digest, digest, dtype)
 

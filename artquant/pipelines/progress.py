@@ -3,16 +3,18 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artquant.report.words import rate
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -53,6 +55,16 @@ def show_progress(counter: Any, total: int, stage: str) -> Iterator[None]:
     finally:
         done.set()
         thread.join(timeout=10)
+
+
+def watch(items: Iterable[T], what: str) -> Iterator[T]:
+    """The same items; a line every five seconds says how many there were."""
+    started = said = time.monotonic()
+    for number, item in enumerate(items, 1):
+        if number % 1000 == 0 and time.monotonic() - said > 5:
+            said = time.monotonic()
+            print(f"{what} {number:,}, {rate(number / (said - started))}/s", file=sys.stderr, flush=True)
+        yield item
 
 
 def _count(counter: Any, stage: str) -> StageCount:

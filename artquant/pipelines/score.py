@@ -16,7 +16,7 @@ from artquant.config import ScoreSpec
 from artquant.engines import Engine
 from artquant.errors import RunFailed
 from artquant.identity import Identity
-from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress
+from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
 from artquant.pipelines.sink import StagingSink, Written
 from artquant.pipelines.stages import FetchStage, ScoreStage
 from artquant.report.facts import OutputFile, RunReport, StageTime
@@ -78,7 +78,7 @@ def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
 def make_plan(spec: ScoreSpec, source: Store, store: Store, key: str) -> PlanSummary:
     """Raises UserError for a collection in which there is nothing."""
     counts: Counter = Counter()
-    return write_plan(store, key, islice(due(source.list(), source.uri_of, spec.exclude, counts), spec.limit), counts)
+    return write_plan(store, key, islice(due(watch(source.list(), "listed"), source.uri_of, spec.exclude, counts), spec.limit), counts)
 
 
 def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: str, counter: Any) -> Written:
@@ -103,7 +103,7 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
         )
         .map_batches(
             ScoreStage,
-            fn_constructor_args=(recipe.open, spec.engine.critique, spec.review, spec.run_id, counter),
+            fn_constructor_args=(recipe.open, recipe.identity, spec.engine.critique, spec.review, spec.run_id, counter),
             batch_size=spec.engine.batch_size,
             compute=ActorPoolStrategy(size=spec.engine.num_workers),
             num_cpus=spec.engine.num_cpus,

@@ -16,6 +16,7 @@ from artquant.config import FetchSpec, ReviewSpec
 from artquant.engines import Engine
 from artquant.engines.halving import assess_each
 from artquant.errors import Reject
+from artquant.identity import Identity
 from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.report.summary import Summary
 from artquant.results.plan import Plan
@@ -93,8 +94,10 @@ def _as_columns(artworks: tuple[dict[str, Any], ...]) -> Batch:
 class ScoreStage:
     """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork, thumbnails of those that the report may show."""
 
-    def __init__(self, open_engine: Callable[[], Engine], critique: bool, review: ReviewSpec, run_id: str, progress: Any):
-        self.engine = open_engine()
+    def __init__(
+        self, open_engine: Callable[[], Engine], identity: Identity, critique: bool, review: ReviewSpec, run_id: str, progress: Any
+    ):
+        self.engine, self.identity = open_engine(), identity
         self.critique, self.review, self.run_id, self.progress = critique, review, run_id, progress
         self.candidates = Summary(self.engine.scale.values)  # what this worker has seen: a superset of the report's choice enters it
 
@@ -111,7 +114,7 @@ class ScoreStage:
         known = {name: values.tolist() for name, values in batch.items() if name != "pixels"}
         for row in range(len(batch["pixels"])):
             record = {name: values[row] for name, values in known.items()}
-            record |= {"run_id": self.run_id, "at": now, **vars(self.engine.identity)}
+            record |= {"run_id": self.run_id, "at": now, **vars(self.identity)}
             if row in place:
                 record |= {name: values[place[row]] for name, values in columns.items()}
             elif isinstance(reject := outcomes.get(row), Reject):

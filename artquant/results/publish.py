@@ -44,7 +44,7 @@ def read_footer(store: Store, part: Part) -> Part:
     return Part(part.kind, part.key, metadata.num_rows, part.num_bytes, int(metadata.metadata[_ID_SUM_KEY]))
 
 
-def reconcile(plan: PlanSummary, parts: Iterable[Part], num_reused: int = 0) -> tuple[int, int]:
+def reconcile(plan: PlanSummary, parts: Iterable[Part]) -> tuple[int, int]:
     """(scored, rejected), once every planned artwork is in just one row. Raises RunFailed where it is not."""
     parts = list(parts)
     scored = sum(part.num_rows for part in parts if part.kind == "scores")

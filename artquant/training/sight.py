@@ -1,4 +1,4 @@
-"""First school of a small network that starts from nothing: its visual parts learn to tell paintings apart before the language model reads them.
+"""First school of a small network that starts from nothing: its visual parts learn to tell paintings apart, before it learns to speak.
 
 Linear heads on the mean vision token and the mean image feature predict a painting's attributes, qualities and score; they are thrown away.
 """
@@ -15,7 +15,7 @@ from artquant.paintings.latents import QUALITIES
 
 
 class Sight(nn.Module):
-    """The heads, and what they should say. targets: class numbers (N, attributes) int64 and standardised qualities and score (N, 6) float32."""
+    """The heads, and what they should say: class numbers (N, attributes) int64, standardised score and qualities (N, 6) float32."""
 
     def __init__(self, model: MPLUGOwl2LlamaForCausalLM, paintings: list[Painting]):
         super().__init__()

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from artquant.engines.torch_engine import TorchEngine
-from artquant.identity import Identity
 from artquant.metrics import plcc, srcc
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
 from artquant.model.processing import normalise
@@ -100,7 +99,10 @@ def train(squares: np.ndarray, paintings: list[Painting], options: argparse.Name
     whiten_patches(model, squares[:1500])
     sight = Sight(model, paintings)
     trained = [p for module in (model, sight) for p in module.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.05}, {"params": [p for p in trained if p.ndim <= 1]}]
+    groups: list[dict] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.05},
+        {"params": [p for p in trained if p.ndim <= 1]},
+    ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     level_ids = torch.tensor(processor.level_token_ids(prompts.score))
     tutor = Tutor(processor, prompts)
@@ -136,7 +138,7 @@ def train(squares: np.ndarray, paintings: list[Painting], options: argparse.Name
                 print(f"{phase} {step + 1}/{num_steps}  {shown}  {rate:.0f} paintings/s, {left:.0f} s left", flush=True)
         if phase == "sight":
             torch.save({"model": model.state_dict(), "heads": sight.state_dict()}, kept)
-    return TorchEngine(model, processor, prompts, Identity("artquant-tiny", "", prompts.digest, "", "float32"))
+    return TorchEngine(model, processor, prompts)
 
 
 @dataclass(frozen=True)

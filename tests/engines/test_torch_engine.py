@@ -58,7 +58,7 @@ def ending_engine(checkpoint, shape):
     model = checkpoint.load_model(torch.float32)
     with torch.no_grad():
         model.lm_head.weight[model.config.eos_token_id] *= shape["end"]
-    return TorchEngine(model, checkpoint.load_processor(), checkpoint.prompts, checkpoint.identity("float32"))
+    return TorchEngine(model, checkpoint.load_processor(), checkpoint.prompts)
 
 
 def pictures(num: int, seed: int = 0) -> np.ndarray:
@@ -152,7 +152,7 @@ def test_a_critique_that_always_ends_is_ok_and_empty(checkpoint):
     with torch.no_grad():
         model.model.norm.weight.zero_()  # all logits are equal: the smallest id wins
     model.config.eos_token_id = 0
-    engine = TorchEngine(model, checkpoint.load_processor(), checkpoint.prompts, checkpoint.identity("float32"))
+    engine = TorchEngine(model, checkpoint.load_processor(), checkpoint.prompts)
     assessment = engine.assess(pictures(2), critique=True)
     assert assessment.critiques == [dict.fromkeys(CRITIQUE_PARTS, "")] * 2 and assessment.critique_statuses == ["ok", "ok"]
 
@@ -160,7 +160,7 @@ def test_a_critique_that_always_ends_is_ok_and_empty(checkpoint):
 @pytest.mark.parametrize("room", [1, 4])
 def test_a_critique_stops_at_max_critique_tokens_and_says_so(checkpoint, engine, room):
     document = {**vars(checkpoint.prompts), "max_critique_tokens": room}
-    short = TorchEngine(engine.model, engine.processor, Prompts(**document), engine.identity)
+    short = TorchEngine(engine.model, engine.processor, Prompts(**document))
     decoded = []
     tokenizer = short.processor.tokenizer
     with pytest.MonkeyPatch.context() as patch:
@@ -225,7 +225,7 @@ def test_the_vision_tower_sees_each_image_once_for_score_and_critique(engine):
 
 def test_bfloat16_stays_close_to_float32(checkpoint, engine):
     half = TorchEngine.load(checkpoint, dtype="bfloat16")
-    assert half.identity.dtype == "bfloat16" and half.identity != engine.identity
+    assert half.dtype == torch.bfloat16
     images = pictures(8)
     ours, theirs = half.assess(images, critique=True), engine.assess(images)
     assert ours.probabilities.dtype == np.float64 and np.allclose(ours.probabilities.sum(1), 1, atol=1e-12)
@@ -245,4 +245,4 @@ def test_a_tokenizer_without_the_levels_is_refused(engine, checkpoint):
     processor = checkpoint.load_processor()
     processor.tokenizer = LlamaTokenizer(vocab=processor.tokenizer.get_vocab(), merges=[])  # letters only
     with pytest.raises(ValueError, match="no single token for the level excellent, good, fair, poor, bad"):
-        TorchEngine(engine.model, processor, engine.prompts, engine.identity)
+        TorchEngine(engine.model, processor, engine.prompts)

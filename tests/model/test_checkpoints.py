@@ -245,5 +245,7 @@ def test_a_pickled_checkpoint_carries_neither_a_cache_path_nor_a_secret(on_s3, c
 def test_an_identity_changes_with_the_prompts_and_the_dtype(copy):
     before = Checkpoint.open(str(copy)).identity("float32")
     assert before.model_id == "copy" and before != Checkpoint.open(str(copy)).identity("bfloat16")
+    full = Checkpoint.open(str(copy)).identity("float32", full_decode=True)
+    assert full.preprocessing_digest != before.preprocessing_digest
     Prompts(score="Good?\n<|image|> It is").save(copy)
     assert Checkpoint.open(str(copy)).identity("float32").prompt_digest != before.prompt_digest

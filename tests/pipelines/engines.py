@@ -15,12 +15,12 @@ from artquant.identity import Identity
 from artquant.scale import Scale
 
 POISON_RED = 255
+RED = Identity("red", "digest-of-red", "no-prompt", "middle", "float64")
 
 
 class RedEngine:
     """Excellent with probability red / 255, else bad; red is that of the picture's middle."""
 
-    identity = Identity("red", "digest-of-red", "no-prompt", "middle", "float64")
     scale = Scale()
     image_size = 16
 

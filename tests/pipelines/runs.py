@@ -20,7 +20,7 @@ from artquant.config import ScoreSpec
 from artquant.engines import Engine
 from artquant.report.facts import RunReport
 from artquant.storage import Store
-from tests.pipelines.engines import RedEngine
+from tests.pipelines.engines import RED, RedEngine
 
 
 def spec_for(source: Store, output: Store, model: Path | None = None, **changes: Any) -> ScoreSpec:
@@ -61,7 +61,7 @@ class Scorer:
             recipe = make_recipe(spec)
         else:
             values = RedEngine.scale.values
-            recipe = EngineRecipe(open_engine or RedEngine, RedEngine.identity, RedEngine.image_size, values, "red on cpu, float64")
+            recipe = EngineRecipe(open_engine or RedEngine, RED, RedEngine.image_size, values, "red on cpu, float64")
         report = run_score(spec, recipe)
         return Run(spec, report, open_store(str(spec.input)), open_store(str(spec.output)))
 
