@@ -1,6 +1,7 @@
 """The same jobs on a cluster elsewhere, through the Ray Jobs API: `RAY_ADDRESS=http://head:8265 make submit JOB=score ARGS=...`."""
 
 import asyncio
+import logging
 import shlex
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def submit(address: str, job: str, overrides: list[str]) -> int:
 
     try:
         client = JobSubmissionClient(address)
+        logging.getLogger("ray").setLevel(logging.ERROR)  # no list of the files that are packed; the client turns it on
         submission_id = client.submit_job(
             entrypoint=shlex.join(["python", "-m", "jobs.submit", job, *overrides]),
             runtime_env={"working_dir": str(ROOT), "excludes": NOT_SENT},

@@ -27,7 +27,7 @@ def main(overrides: list[str]) -> int:
             with running_ray():
                 report = run_score(spec, recipe)
         except RunFailed:
-            say(f"report: file://{keep_report(spec.output, spec.run_id)}")
+            say(f"report: {keep_report(spec.output, spec.run_id)}")
             raise
         print_summary(report, keep_report(spec.output, spec.run_id), reopen)
     return 0

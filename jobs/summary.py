@@ -1,6 +1,6 @@
 """What a person sees at the end of a run."""
 
-from pathlib import Path
+import os
 from urllib.parse import quote
 
 from rich.console import Console
@@ -15,16 +15,19 @@ from jobs.home import HOME
 LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
 
 
-def keep_report(output_uri: str, run_id: str) -> Path:
-    """A local copy of a run's page, whatever store it was written to."""
+def keep_report(output_uri: str, run_id: str) -> str:
+    """The address of a run's page: of a local copy, whatever store it was written to; on a cluster, where it was written."""
+    store, key = open_store(output_uri), layout.run_key(run_id, "report.html")
+    if os.environ.get("RAY_ADDRESS"):
+        return store.uri_of(key)
     folder = HOME / "reports"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run_id}.html"
-    path.write_bytes(open_store(output_uri).get(layout.run_key(run_id, "report.html")))
-    return path.absolute()
+    path.write_bytes(store.get(key))
+    return f"file://{quote(str(path.absolute()))}"
 
 
-def print_summary(report: RunReport, page: Path, reopen: str | None) -> None:
+def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
     console, findings = Console(highlight=False), report.findings
     console.print(f"\n[bold]{headline(report)}[/bold]")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -48,6 +51,6 @@ def print_summary(report: RunReport, page: Path, reopen: str | None) -> None:
     table.add_row("results", report.output_uri)
     console.print(table)
     # Addresses are for copying: never folded, never cut.
-    print(f"\nreport                file://{quote(str(page))}")
+    print(f"\nreport                {page}")
     if reopen:
         print(f"open the store again  {reopen}")

@@ -30,7 +30,7 @@ def headline(report: RunReport) -> str:
     if report.num_scored == 0 and report.num_reused == 0:
         return f"No artwork could be scored: {count_of(report.num_rejected, 'artwork')} rejected, in {took}."
     reused = f", {report.num_reused:,} reused" if report.num_reused else ""
-    speed = f", {rate(report.images_per_second)} a second" if report.num_scored else ""
+    speed = f", {rate(report.num_scored / report.seconds)} a second" if report.num_scored and report.seconds else ""
     return f"{count_of(report.num_scored, 'artwork')} scored, {report.num_rejected:,} rejected{reused}, in {took}{speed}."
 
 
