@@ -13,14 +13,14 @@ from artquant.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, reject_schema, 
 
 
 def outcome_schema() -> pa.Schema:
-    """What the score stage hands on: all columns of scores and rejects (`reject_class` is '' for a score), one time, and a thumbnail."""
+    """What the score stage hands on: all columns of scores and rejects (`reject_class` is '' for a score), and one time."""
     fields = {
         field.name: field
         for schema in (score_schema(), reject_schema())
         for field in schema
         if field.name not in ("scored_at", "rejected_at")
     }
-    return pa.schema([*fields.values(), ("at", pa.timestamp("us", tz="UTC")), ("thumbnail", pa.binary())])
+    return pa.schema([*fields.values(), ("at", pa.timestamp("us", tz="UTC"))])
 
 
 def score_columns(assessments: list[tuple[Assessment, int]], scale: Scale, review: ReviewSpec) -> dict[str, list[Any]]:
@@ -37,14 +37,14 @@ def score_columns(assessments: list[tuple[Assessment, int]], scale: Scale, revie
     return columns | {"critique_status": [assessment.critique_statuses[row] for assessment, row in assessments]}
 
 
-def split(outcomes: pa.Table) -> tuple[pa.Table, pa.Table, pa.ChunkedArray]:
-    """A table of `outcome_schema()` -> scores, rejects, and the scores' thumbnails."""
+def split(outcomes: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """A table of `outcome_schema()` -> scores and rejects."""
     is_score = pc.equal(outcomes.column("reject_class"), "")
     scored = outcomes.filter(is_score)
     scores = scored.rename_columns(["scored_at" if name == "at" else name for name in scored.column_names])
     rejected = outcomes.filter(pc.invert(is_score))
     rejects = rejected.rename_columns(["rejected_at" if name == "at" else name for name in rejected.column_names])
-    return _as(scores, score_schema()), _as(rejects, reject_schema()), scored.column("thumbnail")
+    return _as(scores, score_schema()), _as(rejects, reject_schema())
 
 
 def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -6,21 +6,24 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from artquant.config import ScoreSpec
+from artquant import images
+from artquant.config import FetchSpec, ScoreSpec
 from artquant.engines import Engine
-from artquant.errors import RunFailed
+from artquant.errors import Reject, RunFailed
 from artquant.identity import Identity
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
 from artquant.pipelines.sink import StagingSink, Written
 from artquant.pipelines.stages import FetchStage, ScoreStage
-from artquant.report.facts import OutputFile, RunReport, StageTime
+from artquant.report.facts import THUMBNAIL_SIZE, Artwork, OutputFile, RunReport, StageTime
 from artquant.report.page import render
+from artquant.report.summary import Summary, with_thumbnails
 from artquant.results import layout
 from artquant.results.plan import PlanSummary, due, write_plan
 from artquant.results.publish import drop_staging, placed, publish, read_footer, reconcile
@@ -147,9 +150,8 @@ def describe(
     finished_at: datetime,
     failure: RunFailed | None,
 ) -> RunReport:
-    from artquant.report.summary import Summary
-
     findings = (written.summary if written else Summary(recipe.level_values)).result()
+    findings = with_thumbnails(findings, partial(picture_of, open_store(str(spec.input)), spec.fetch))
     slowest = stages.get("score and critique") or stages.get("score")
     wall = slowest.last_at - slowest.first_at if slowest else 0.0
     return RunReport(
@@ -180,6 +182,15 @@ def describe(
         findings=findings,
         message=str(failure) if failure else None,
     )
+
+
+def picture_of(source: Store, fetch: FetchSpec, work: Artwork) -> bytes | None:
+    """A small JPEG of an artwork, fetched once more: engines may look at smaller pictures than people. None where it is gone by now."""
+    try:
+        data = source.fetch(work.artwork_id, attempts=fetch.attempts, timeout_seconds=fetch.timeout_seconds).data
+        return images.thumbnail(images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels), THUMBNAIL_SIZE)
+    except Reject:
+        return None
 
 
 def metrics(report: RunReport) -> dict:

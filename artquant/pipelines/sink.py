@@ -45,13 +45,13 @@ class StagingSink(Datasink[Written]):
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> Written:
         outcomes = pa.concat_tables([BlockAccessor.for_block(block).to_arrow() for block in blocks])
-        scores, rejects, thumbnails = split(outcomes)
+        scores, rejects = split(outcomes)
         store, attempt, made = open_store(self.output_uri), uuid.uuid4().hex, Written(Summary(self.level_values))
         kinds: tuple[tuple[layout.Kind, pa.Table], ...] = (("scores", scores), ("rejects", rejects))
         for kind, table in kinds:
             if table.num_rows:
                 made.parts.append(write_part(store, kind, layout.staged_key(self.run_id, kind, attempt), table))
-        made.summary.add_scores(scores.to_pydict(), lambda row: thumbnails[row].as_py())
+        made.summary.add_scores(scores.to_pydict())
         made.summary.add_rejects(rejects.to_pydict())
         self.progress.add.remote("write", outcomes.num_rows, 0.0)
         return made

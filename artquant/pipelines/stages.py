@@ -18,7 +18,6 @@ from artquant.engines.halving import assess_each
 from artquant.errors import Reject
 from artquant.identity import Identity
 from artquant.pipelines.rows import outcome_schema, score_columns
-from artquant.report.summary import Summary
 from artquant.results.plan import Plan
 from artquant.storage import Fetched, open_store
 
@@ -92,14 +91,13 @@ def _as_columns(artworks: tuple[dict[str, Any], ...]) -> Batch:
 
 
 class ScoreStage:
-    """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork, thumbnails of those that the report may show."""
+    """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork."""
 
     def __init__(
         self, open_engine: Callable[[], Engine], identity: Identity, critique: bool, review: ReviewSpec, run_id: str, progress: Any
     ):
         self.engine, self.identity = open_engine(), identity
         self.critique, self.review, self.run_id, self.progress = critique, review, run_id, progress
-        self.candidates = Summary(self.engine.scale.values)  # what this worker has seen: a superset of the report's choice enters it
 
     def __call__(self, batch: Batch) -> pa.Table:
         started = time.monotonic()
@@ -120,17 +118,7 @@ class ScoreStage:
             elif isinstance(reject := outcomes.get(row), Reject):
                 record |= {"reject_class": reject.reject_class.value, "message": reject.message}
             rows.append(record)
-        self._add_thumbnails([rows[row] for row in scored], batch["pixels"][scored])
         table = pa.Table.from_pylist(rows, outcome_schema())
         num_rejected = len(rows) - len(scored)
         self.progress.add.remote("score and critique" if self.critique else "score", len(rows), time.monotonic() - started, num_rejected)
         return table
-
-    def _add_thumbnails(self, records: list[dict[str, Any]], pixels: np.ndarray) -> None:
-        def thumbnail(i: int) -> bytes:
-            data = images.thumbnail(images.Picture(pixels[i], records[i]["width"], records[i]["height"]), 256)
-            records[i]["thumbnail"] = data
-            return data
-
-        if records:
-            self.candidates.add_scores({name: [record[name] for record in records] for name in records[0]}, thumbnail)

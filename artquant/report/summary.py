@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -24,7 +26,6 @@ MAX_TEXT = 1_200  # characters kept of a critique part or a message
 _STEPS = 1 << 16  # scores are summed in steps of 1/65,536: exact in any order, and 2e7 squares fit int64
 
 Columns = Mapping[str, Any]  # column name -> numpy array or list, all of one length
-Thumbnail = Callable[[int], bytes | None]  # row number in the batch -> JPEG
 
 
 class Summary:
@@ -52,8 +53,8 @@ class Summary:
         self._examples: dict[str, list[RejectExample]] = {}
         self._works: dict[str, list[tuple[float, str, Artwork]]] = {group: [] for group in GROUPS}
 
-    def add_scores(self, rows: Columns, thumbnail: Thumbnail | None = None) -> None:
-        """Count rows of `score_schema()`. `thumbnail` is asked only for the rows that enter a group.
+    def add_scores(self, rows: Columns) -> None:
+        """Count rows of `score_schema()`.
 
         Raises ValueError for a score that is not finite, or a level that is none of the five: such rows are rejects.
         """
@@ -72,7 +73,7 @@ class Summary:
         self._sum_of_squares += int(np.dot(steps, steps))
         self._num_needs_review += int(np.count_nonzero(np.asarray(rows["needs_review"], bool)))
 
-        make = cache(lambda row: _artwork(rows, row, thumbnail))  # an artwork in two groups is one object, with one thumbnail
+        make = cache(lambda row: _artwork(rows, row))
         middle = self.level_values[len(LEVELS) // 2]
         for group, keys in zip(GROUPS, (-scores, np.abs(scores - middle), scores, -stds), strict=True):
             self._keep(self._works[group], keys, ids, make)
@@ -132,7 +133,16 @@ class Summary:
         )
 
 
-def _artwork(rows: Columns, row: int, thumbnail: Thumbnail | None) -> Artwork:
+def with_thumbnails(findings: Findings, make: Callable[[Artwork], bytes | None]) -> Findings:
+    """The findings with a JPEG for each artwork of the gallery; `make` is asked once for each, from several threads."""
+    works = {work.artwork_id: work for group in findings.gallery.values() for work in group}
+    with ThreadPoolExecutor(4) as pool:
+        made = dict(zip(works, pool.map(make, works.values()), strict=True))
+    gallery = {group: [replace(work, thumbnail=made[work.artwork_id]) for work in kept] for group, kept in findings.gallery.items()}
+    return replace(findings, gallery=gallery)
+
+
+def _artwork(rows: Columns, row: int) -> Artwork:
     critique = {part: _text(rows[part][row]) for part in CRITIQUE_PARTS if part in rows}
     return Artwork(
         artwork_id=str(rows["artwork_id"][row]),
@@ -146,8 +156,7 @@ def _artwork(rows: Columns, row: int, thumbnail: Thumbnail | None) -> Artwork:
         open_set_mass=float(rows["open_set_mass"][row]),
         entropy=float(rows["entropy"][row]),
         needs_review=bool(rows["needs_review"][row]),
-        thumbnail=thumbnail(row) if thumbnail else None,
-        **critique,
+        **critique,  # type: ignore[arg-type]
     )
 
 

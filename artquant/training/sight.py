@@ -3,6 +3,8 @@
 Linear heads on the mean vision token and the mean image feature predict a painting's attributes, qualities and score; they are thrown away.
 """
 
+from typing import cast
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import nn
 
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import normalise
+from artquant.model.vision import VisionLayer
 from artquant.paintings import Painting, attributes_of
 from artquant.paintings.latents import QUALITIES
 
@@ -27,8 +30,13 @@ class Sight(nn.Module):
         self.sizes = [len(options) for options in values.values()]
         num_outputs = sum(self.sizes) + measures.shape[1]
         visual = model.config.visual_config.visual_model
-        self.of_vision = nn.Linear(visual.hidden_size, num_outputs)
-        self.of_features = nn.Linear(model.config.hidden_size, num_outputs)
+        self.names = list(values)
+        self.shares = torch.zeros(len(values))  # of the attributes that the heads name rightly, running mean
+        # Standardised: what differs little from picture to picture, as the trace of a brush, is heard as well as what differs much.
+        self.of_vision = nn.Sequential(nn.BatchNorm1d(visual.hidden_size, affine=False), nn.Linear(visual.hidden_size, num_outputs))
+        self.of_features = nn.Sequential(
+            nn.BatchNorm1d(model.config.hidden_size, affine=False), nn.Linear(model.config.hidden_size, num_outputs)
+        )
 
     def loss(self, vision_tokens: torch.Tensor, features: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         """Of the vision tokens (B, P, width) and image features (B, Q + 1, C) of the paintings `rows` (B,)."""
@@ -36,14 +44,18 @@ class Sight(nn.Module):
 
     def _loss(self, outputs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         *classes, measures = outputs.float().split([*self.sizes, self.measures.shape[1]], dim=1)
+        right = torch.stack([(logits.argmax(1) == self.classes[rows, i]).float().mean() for i, logits in enumerate(classes)])
+        self.shares = 0.98 * self.shares + 0.02 * right
         named = [F.cross_entropy(logits, self.classes[rows, i]) for i, logits in enumerate(classes)]
         return torch.stack(named).mean() + F.mse_loss(measures, self.measures[rows])
 
 
 @torch.no_grad()
-def whiten_patches(model: MPLUGOwl2LlamaForCausalLM, squares: np.ndarray, floor: float = 0.01) -> None:
-    """Starts the patch embedding at the principal components of real patches, each with the same variance.
+def start_seeing(model: MPLUGOwl2LlamaForCausalLM, squares: np.ndarray, floor: float = 0.001) -> None:
+    """Starts the patch embedding at principal components of real patches, each with the same variance: half of them the leading ones
+    (colour and shape), half of them finer ones (brushwork), every fourth.
 
+    The first block's MLP starts at each component's positive and negative part: their sum is the energy that tells brushwork apart.
     Pictures have most of their variance in flat colour; under random weights brushwork, a hundredth of it, would be learnt last.
     """
     weight = model.model.vision_model.embeddings.patch_embed.weight
@@ -51,5 +63,10 @@ def whiten_patches(model: MPLUGOwl2LlamaForCausalLM, squares: np.ndarray, floor:
     patches = F.unfold(pixels, weight.shape[-1], stride=weight.shape[-1]).transpose(1, 2).flatten(0, 1)
     patches = patches - patches.mean(0)
     variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
-    leading = slice(-weight.shape[0], None)
-    weight.copy_((components[:, leading] / (variances[leading] + floor).sqrt()).T.reshape(weight.shape) / 2)
+    half = weight.shape[0] // 2
+    chosen = len(variances) - 1 - torch.cat([torch.arange(half), torch.arange(half, 5 * half, 4)])  # eigh's order is rising
+    weight.copy_((components[:, chosen] / (variances[chosen] + floor).sqrt()).T.reshape(weight.shape) / 2)
+    mlp, width = cast(VisionLayer, model.model.vision_model.encoder.layers[0]).mlp, weight.shape[0]
+    identity, mixing = torch.eye(width), torch.linalg.qr(torch.randn(width, width)).Q / 2
+    mlp.fc1.weight[: 2 * width] = torch.cat([identity, -identity])
+    mlp.fc2.weight[:, : 2 * width] = torch.cat([mixing, mixing], dim=1)

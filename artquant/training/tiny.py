@@ -23,7 +23,7 @@ from artquant.prompts import Prompts
 from artquant.schema import CRITIQUE_PARTS
 from artquant.training.losses import IGNORE, description_loss, score_loss
 from artquant.training.school import Lesson, Tutor, batches, pad, render_squares, soft_labels, vocabulary
-from artquant.training.sight import Sight, whiten_patches
+from artquant.training.sight import Sight, start_seeing
 from artquant.training.tokenizer import train_tokenizer
 
 IMAGE_SIZE = 112
@@ -96,12 +96,13 @@ def train(squares: np.ndarray, paintings: list[Painting], options: argparse.Name
     config = tiny_config(len(tokenizer))
     processor = MPLUGOwl2Processor(MPLUGOwl2ImageProcessor(IMAGE_SIZE), tokenizer, num_image_tokens=config.num_image_tokens)
     model = MPLUGOwl2LlamaForCausalLM(config).train()
-    whiten_patches(model, squares[:1500])
+    start_seeing(model, squares[:1500])
     sight = Sight(model, paintings)
-    trained = [p for module in (model, sight) for p in module.parameters() if p.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": 0.05},
         {"params": [p for p in trained if p.ndim <= 1]},
+        {"params": list(sight.parameters()), "haste": 5.0},
     ]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.0)
     level_ids = torch.tensor(processor.level_token_ids(prompts.score))
@@ -120,7 +121,7 @@ def train(squares: np.ndarray, paintings: list[Painting], options: argparse.Name
             rows = np.sort(next(order))
             for group in optimizer.param_groups:
                 # Sight ends at half its rate: speech goes on from there.
-                group["lr"] = learning_rate(step, 2 * num_steps if phase == "sight" else num_steps, options.peak)
+                group["lr"] = group.get("haste", 1.0) * learning_rate(step, 2 * num_steps if phase == "sight" else num_steps, options.peak)
             with torch.autocast("cpu", torch.bfloat16):
                 features, losses = see(model, sight, squares, rows)
                 parts = {"sight": losses}
@@ -135,7 +136,8 @@ def train(squares: np.ndarray, paintings: list[Painting], options: argparse.Name
                 left = took / (step + 1) * (num_steps - step - 1)
                 shown = " ".join(f"{name} {loss.item():.3f}" for name, loss in parts.items())
                 rate = (step + 1) * options.batch_size / took
-                print(f"{phase} {step + 1}/{num_steps}  {shown}  {rate:.0f} paintings/s, {left:.0f} s left", flush=True)
+                seen = " ".join(f"{name} {share:.2f}" for name, share in zip(sight.names, sight.shares.tolist(), strict=True))
+                print(f"{phase} {step + 1}/{num_steps}  {shown}  ({seen})  {rate:.0f} paintings/s, {left:.0f} s left", flush=True)
         if phase == "sight":
             torch.save({"model": model.state_dict(), "heads": sight.state_dict()}, kept)
     return TorchEngine(model, processor, prompts)

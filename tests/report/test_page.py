@@ -20,7 +20,7 @@ from artquant.images import Picture, thumbnail
 from artquant.report import words
 from artquant.report.facts import THUMBNAIL_SIZE, Findings, OutputFile, RejectExample
 from artquant.report.page import MAX_FILES, render, visible
-from artquant.report.summary import Summary
+from artquant.report.summary import Summary, with_thumbnails
 from artquant.schema import RejectClass, score_schema
 from tests.report import sample
 
@@ -77,11 +77,11 @@ def hostile_report(text: str):
         rows[column] = [f"{text}{number}" for number in range(12)]
     rejects = {"artwork_id": [text], "reject_class": [text], "message": [text]}
     summary = Summary(sample.LEVEL_VALUES)
-    summary.add_scores(rows, sample.painting)
+    summary.add_scores(rows)
     summary.add_rejects(rejects)
     names = ("run_id", "input_uri", "output_uri", "model_id", "model_digest", "prompt_digest", "engine", "message")
     return sample.report(
-        findings=summary.result(),
+        findings=with_thumbnails(summary.result(), sample.picture),
         reasons={text: 1},
         config={text: [text]},
         files=[OutputFile(text, 1, 1)],
@@ -219,8 +219,9 @@ def test_thirty_two_noisy_thumbnails_stay_below_a_megabyte_and_a_half():
     rows = sample.score_rows(200)
     rows.update(perception=["w" * 5000] * 200, cognition=["w" * 5000] * 200, emotion=["w" * 5000] * 200)
     summary = Summary(sample.LEVEL_VALUES)
-    summary.add_scores(rows, lambda row: thumbnail(Picture(random.integers(0, 256, (448, 448, 3), np.uint8), 448, 448), THUMBNAIL_SIZE))
-    page = render(sample.report(findings=summary.result()))
+    summary.add_scores(rows)
+    noisy = thumbnail(Picture(random.integers(0, 256, (448, 448, 3), np.uint8), 448, 448), THUMBNAIL_SIZE)
+    page = render(sample.report(findings=with_thumbnails(summary.result(), lambda work: noisy)))
     assert page.count('<li class="card">') == 32 and len(page.encode()) < 1_500_000
 
 
