@@ -101,7 +101,7 @@ def thumbnail(picture: Picture, size: int) -> bytes:
     left, top = (square - width) // 2, (square - height) // 2
     content = Image.fromarray(picture.pixels[top : top + height, left : left + width])
     content.thumbnail((size, size), Image.Resampling.BICUBIC)
-    return simplejpeg.encode_jpeg(np.array(content), quality=80, colorsubsampling="420")
+    return simplejpeg.encode_jpeg(np.array(content), quality=75, colorsubsampling="420")
 
 
 def _reduction(side: int, size: int) -> int:

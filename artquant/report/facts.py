@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 
 GROUPS = ("best", "middling", "worst", "most uncertain")  # the gallery's rooms, in the order in which they are walked
-THUMBNAIL_SIZE = 280  # pixels of the long side: 33 pictures of pure noise, the worst there is, leave the page below 1.5 MB
+THUMBNAIL_SIZE = 256  # pixels of the long side: 33 pictures of pure noise, the worst there is, leave the page below 1.5 MB
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def painting(number: int) -> bytes:
 
 
 def picture(work: Artwork) -> bytes:
-    return painting(zlib.crc32(work.artwork_id.encode()) % 30)
+    return painting(zlib.crc32(work.artwork_id.encode(errors="replace")) % 30)
 
 
 @cache

@@ -159,7 +159,7 @@ def test_every_picture_and_chart_has_a_name_and_headings_skip_no_level():
     [
         ({}, "412 artworks scored, 3 rejected, in 1 min 12 s, 5.7 a second."),
         ({"num_reused": 20}, "412 artworks scored, 3 rejected, 20 reused, in 1 min 12 s, 5.7 a second."),
-        ({"num_planned": 1, "num_scored": 1, "num_rejected": 0}, "1 artwork scored, 0 rejected, in 1 min 12 s, 5.7 a second."),
+        ({"num_planned": 1, "num_scored": 1, "num_rejected": 0}, "1 artwork scored, 0 rejected, in 1 min 12 s, 0.014 a second."),
         ({"num_planned": 0, "num_scored": 0, "num_rejected": 0}, "Nothing was due: every artwork already has its score."),
         ({"num_planned": 12, "num_scored": 0, "num_rejected": 12}, "No artwork could be scored: 12 artworks rejected, in 1 min 12 s."),
         ({"num_planned": 9, "num_scored": 0, "num_rejected": 0, "num_reused": 9}, "0 artworks scored, 0 rejected, 9 reused"),
