@@ -29,7 +29,7 @@ def say(text: str) -> None:
 def stores(spec: ScoreSpec) -> Iterator[tuple[ScoreSpec, str | None]]:
     """The spec with an input and an output, and the command that opens the store again where it is ours."""
     if spec.input and spec.output:
-        yield spec, None
+        yield with_places(spec, spec.input, spec.output), None
         return
     for name in ("input", "output", "model", "base"):
         uri = getattr(spec, name) or ""
@@ -45,8 +45,13 @@ def stores(spec: ScoreSpec) -> Iterator[tuple[ScoreSpec, str | None]]:
         bucket = open_store(f"s3://{BUCKET}")
         if not spec.input:
             fill_sample(bucket)
-        places = {"input": spec.input or bucket.uri_of("sample"), "output": spec.output or bucket.uri_of("results")}
-        yield spec.model_copy(update=places), f"{shlex.quote(sys.executable)} -m artquant.embedded_store {shlex.quote(str(HOME / 'store'))}"
+        spec = with_places(spec, spec.input or bucket.uri_of("sample"), spec.output or bucket.uri_of("results"))
+        yield spec, f"{shlex.quote(sys.executable)} -m artquant.embedded_store {shlex.quote(str(HOME / 'store'))}"
+
+
+def with_places(spec: ScoreSpec, source: str, output: str) -> ScoreSpec:
+    """Both as whole addresses: a worker may stand in another folder."""
+    return spec.model_copy(update={"input": open_store(source).uri, "output": open_store(output).uri})
 
 
 def fill_sample(bucket: Store) -> None:

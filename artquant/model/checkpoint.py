@@ -38,7 +38,7 @@ class Checkpoint:
         base = (base or base_of(folder)) if is_adapter(folder) else None
         digests = [_digest(folder), *([_digest(_folder(base))] if base else [])]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-        return cls(location, base, location.rstrip("/").rsplit("/", 1)[-1], digest)
+        return cls(_whole(location), base and _whole(base), location.rstrip("/").rsplit("/", 1)[-1], digest)
 
     @cached_property
     def folder(self) -> str:
@@ -68,6 +68,15 @@ class Checkpoint:
         preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), CLIP_MEAN, CLIP_STD])
         digest = hashlib.sha256(preprocessing.encode()).hexdigest()[:16]
         return Identity(self.model_id, self.model_digest, self.prompts.digest, digest, dtype)
+
+
+def _whole(location: str) -> str:
+    """A folder with its whole path: who loads it may stand elsewhere."""
+    return (
+        str(Path(local_folder(location)).absolute())
+        if not location.startswith("s3://") and Path(local_folder(location)).is_dir()
+        else location
+    )
 
 
 def _folder(location: str) -> str:
