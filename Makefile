@@ -6,10 +6,6 @@ READY := $(VENV)/.ready
 JOB ?=
 ARGS ?=
 
-# A large block that is freed goes back to the system and is faulted in again at the next batch: a fifth of the time on small machines.
-export MALLOC_MMAP_MAX_ ?= 0
-export MALLOC_TRIM_THRESHOLD_ ?= 100000000000
-
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 

@@ -5,8 +5,11 @@ Medium size, random weights: about 63 M parameters, vision is 92 % of the time. 
 """
 
 import argparse
+import json
 import math
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 
@@ -14,8 +17,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from artquant.engines.open import keep_freed_memory
 from artquant.engines.torch_engine import TorchEngine
-from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
+from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor, vision
 from artquant.model.processing import normalise
 from artquant.prompts import Prompts
 from artquant.training.tokenizer import train_tokenizer
@@ -33,7 +37,7 @@ def medium_config() -> MPLUGOwl2Config:
 
 @contextmanager
 def attention_written_out(kept: list):
-    """Attention as the published modelling code writes it: scores, float32 softmax, probabilities kept."""
+    """Attention as the published vision code writes it: scores, softmax, probabilities kept."""
 
     def attend(q, k, v, attn_mask=None, is_causal=False, **_):
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
@@ -41,15 +45,17 @@ def attention_written_out(kept: list):
             scores = scores.masked_fill(~torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(), -torch.inf)
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -torch.inf)
-        kept.append(scores.softmax(-1, dtype=torch.float32).to(q.dtype))
+        kept.append(scores.softmax(-1))
         return kept[-1] @ v
 
     original = F.scaled_dot_product_attention
     setattr(F, "scaled_dot_product_attention", attend)  # noqa: B010
+    fused, vision.attend = vision.attend, attend
     try:
         yield
     finally:
         setattr(F, "scaled_dot_product_attention", original)  # noqa: B010
+        vision.attend = fused
 
 
 @torch.inference_mode()
@@ -79,20 +85,31 @@ def build(dtype: torch.dtype) -> TorchEngine:
     return TorchEngine(model, processor, prompts)
 
 
-def measure(dtype: torch.dtype, num_images: int, batch_size: int, rounds: int) -> tuple[float, float, float]:
-    """Median images a second of the plain loop and the engine (rounds alternate), and the largest difference of their scores."""
-    engine = build(dtype)
+def child(side: str, dtype: str, num_images: int, batch_size: int) -> None:
+    """Prints, as JSON, images a second and scores of one side, in a process of its own: each side has its own memory allocator.
+
+    `plain` is the published loop in a plain script; `engine` runs as our workers do (`keep_freed_memory`); `plain-kept` is the plain loop
+    with our workers' allocator.
+    """
+    if side != "plain":
+        keep_freed_memory()
+    engine = build(getattr(torch, dtype))
     pixels = np.random.default_rng(0).integers(0, 256, (num_images, engine.image_size, engine.image_size, 3), dtype=np.uint8)
-    rates: dict[str, list[float]] = {"plain": [], "engine": []}
-    plain_scores(engine, pixels[:2]), engine_scores(engine, pixels[:batch_size], batch_size)
-    for _ in range(rounds):
-        started = time.perf_counter()
-        plain = plain_scores(engine, pixels)
-        middle = time.perf_counter()
-        ours = engine_scores(engine, pixels, batch_size)
-        rates["plain"].append(num_images / (middle - started))
-        rates["engine"].append(num_images / (time.perf_counter() - middle))
-    return statistics.median(rates["plain"]), statistics.median(rates["engine"]), float(np.abs(plain - ours).max())
+
+    def run(images: np.ndarray) -> np.ndarray:
+        return engine_scores(engine, images, batch_size) if side == "engine" else plain_scores(engine, images)
+
+    run(pixels[:batch_size])
+    started = time.perf_counter()
+    scores = run(pixels)
+    print(json.dumps({"rate": num_images / (time.perf_counter() - started), "scores": scores.tolist()}))
+
+
+def measure(side: str, dtype: str, options: argparse.Namespace) -> dict:
+    command = [sys.executable, "-m", "bench.engine", "--side", side, "--dtype", dtype]
+    command += ["--images", str(options.images), "--batch-size", str(options.batch_size)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def has_avx512_bf16() -> bool:
@@ -108,17 +125,32 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--side", choices=("plain", "plain-kept", "engine"), help="measure one side in this process")
+    parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
+    if options.side:
+        return child(options.side, options.dtype, options.images, options.batch_size)
     parameters = sum(p.numel() for p in build(torch.float32).model.parameters())
     print(f"medium size: {parameters / 1e6:.1f} M parameters, 448 px, batches of {options.batch_size}, {torch.get_num_threads()} threads")
-    print(f"{'dtype':<10}{'plain loop':>12}{'engine':>10}{'ratio':>8}{'goal':>7}{'score difference':>19}")
-    for dtype, goal in ((torch.float32, 1.45), (torch.bfloat16, 2.2)):
-        if dtype == torch.bfloat16 and not has_avx512_bf16():
-            print("bfloat16  not measured: this CPU has no AVX512-BF16")
-            continue
-        plain, ours, difference = measure(dtype, options.images, options.batch_size, options.rounds)
-        name = str(dtype).removeprefix("torch.")
-        print(f"{name:<10}{plain:>8.2f} i/s{ours:>6.2f} i/s{ours / plain:>8.2f}{goal:>7.2f}{difference:>19.2e}")
+    print(f"images a second, median of {options.rounds}")
+    dtypes = ["float32", "bfloat16"] if has_avx512_bf16() else ["float32"]
+    sides = [(side, dtype) for dtype in dtypes for side in ("plain", "plain-kept", "engine")]
+    runs: dict[tuple[str, str], list[dict]] = {key: [] for key in sides}
+    for _ in range(options.rounds):  # rounds alternate all sides
+        for key in sides:
+            runs[key].append(measure(*key, options))
+    rates = {key: statistics.median(run["rate"] for run in kept) for key, kept in runs.items()}
+    script = rates["plain", "float32"]
+    for side, dtype in sides:
+        rate = rates[side, dtype]
+        line = f"  {side:<11}{dtype:<10}{rate:6.2f}   {rate / script:5.2f} x the plain loop in float32"
+        if side == "engine":
+            difference = np.abs(np.subtract(runs[side, dtype][0]["scores"], runs["plain", dtype][0]["scores"])).max()
+            goal = {"float32": 1.45, "bfloat16": 2.2}[dtype]
+            line += f" (goal {goal}), {rate / rates['plain', dtype]:.2f} x the same dtype; scores differ by {difference:.1e} at most"
+        print(line)
+    if "bfloat16" not in dtypes:
+        print("  bfloat16 is not measured: this CPU has no AVX512-BF16")
 
 
 if __name__ == "__main__":

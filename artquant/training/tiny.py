@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from artquant.engines.open import keep_freed_memory
 from artquant.engines.torch_engine import TorchEngine
 from artquant.metrics import plcc, srcc
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
@@ -177,6 +178,7 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=1e-3, help="the highest learning rate")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    keep_freed_memory()
     school, held_out = TRAINING[: options.paintings], HELD_OUT[:500]
     print(f"rendering {len(school)} paintings to learn from and {len(held_out)} to be judged by", flush=True)
     squares = render_squares(school, IMAGE_SIZE, options.cache / f"training-{IMAGE_SIZE}.npy")
