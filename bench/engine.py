@@ -17,8 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from artquant.engines.open import keep_freed_memory
 from artquant.engines.torch_engine import TorchEngine
+from artquant.memory import keep_freed_memory
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor, vision
 from artquant.model.processing import normalise
 from artquant.prompts import Prompts

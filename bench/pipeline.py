@@ -5,6 +5,7 @@
 
 import argparse
 import io
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -100,7 +101,6 @@ def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
 
 def read_images_rate(source: Store) -> tuple[float, float]:
     """The same of `ray.data.read_images` with a counting worker behind it."""
-    import os
 
     import pyarrow.fs
     import ray
@@ -137,17 +137,27 @@ def decode_rates(pictures: list[bytes]) -> Iterator[tuple[str, float]]:
         yield name, (time.perf_counter() - started) / len(pictures) * 1000
 
 
+def enlarged(pixels: np.ndarray, long_side: int) -> bytes:
+    picture = Image.fromarray(pixels)
+    factor = long_side / max(picture.size)
+    buffer = io.BytesIO()
+    picture.resize((round(picture.width * factor), round(picture.height * factor)), Image.Resampling.BICUBIC).save(
+        buffer, "JPEG", quality=92
+    )
+    return buffer.getvalue()
+
+
 def score_drift(num: int, long_side: int) -> np.ndarray:
     """|score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
     from artquant import images
     from artquant.engines.torch_engine import TorchEngine
     from artquant.model.checkpoint import Checkpoint
-    from artquant.paintings import jpeg, paint
+    from artquant.paintings import paint, render
     from artquant.paintings.seeds import HELD_OUT
     from jobs.score import TINY
 
     engine = TorchEngine.load(Checkpoint.open(str(TINY)))
-    datas = [jpeg(paint(seed), long_side=long_side, quality=92) for seed in HELD_OUT[:num]]
+    datas = [enlarged(render(paint(seed), 1000), long_side) for seed in HELD_OUT[:num]]
     scores = []
     for fast in (True, False):
         squares = np.stack([images.load(data, engine.image_size, fast=fast).pixels for data in datas])
@@ -160,7 +170,6 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=5_000)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    import os
 
     from artquant.embedded_store import BUCKET, EmbeddedStore
     from jobs.home import running_ray
@@ -187,7 +196,7 @@ def main() -> None:
         print(f"JPEGs of 12 megapixels, {sum(map(len, large)) / len(large) / 1e6:.1f} MB, one core")
         for name, milliseconds in decode_rates(large):
             print(f"  {name:<20}{milliseconds:8.1f} ms a picture")
-        drift = score_drift(8, 4000)
+        drift = score_drift(16, 4000)
         print(f"  score drift under reduced decoding, artquant-tiny: mean {drift.mean():.4f}, largest {drift.max():.4f} of a 1..10 scale")
 
 

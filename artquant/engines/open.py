@@ -1,13 +1,11 @@
 """The engine that a spec asks for, on the machine that runs it."""
 
-import ctypes
 import os
 
 from artquant.config import EngineSpec
 from artquant.engines import Engine
+from artquant.memory import keep_freed_memory
 from artquant.model.checkpoint import Checkpoint
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve_device(spec: EngineSpec) -> tuple[str, str]:
@@ -15,19 +13,6 @@ def resolve_device(spec: EngineSpec) -> tuple[str, str]:
     device = spec.device if spec.device != "auto" else ("cuda" if spec.num_gpus else "cpu")
     dtype = spec.dtype if spec.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     return device, dtype
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc's allocator to keep large blocks for the next batch: given back to the system, each is faulted in anew, page by page.
-
-    A sixth of the time of a forward pass on small machines. Other C libraries are left as they are.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except AttributeError:
-        return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:

@@ -17,6 +17,7 @@ from artquant.engines import Engine
 from artquant.engines.halving import assess_each
 from artquant.errors import Reject
 from artquant.identity import Identity
+from artquant.memory import keep_freed_memory
 from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.results.plan import Plan
 from artquant.storage import Fetched, open_store
@@ -30,6 +31,7 @@ class FetchStage:
     def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, batch_size: int, spec: FetchSpec, progress: Any):
         import torch
 
+        keep_freed_memory()
         torch.set_num_threads(1)  # the resize runs on torch; parallelism comes from our own threads
         self.store = open_store(input_uri)
         self.plan = Plan(open_store(output_uri), plan_key)

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from artquant.engines.open import keep_freed_memory
 from artquant.engines.torch_engine import TorchEngine
+from artquant.memory import keep_freed_memory
 from artquant.metrics import plcc, srcc
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
 from artquant.model.processing import normalise
