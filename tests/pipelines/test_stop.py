@@ -38,6 +38,7 @@ def test_ctrl_c_publishes_nothing_and_leaves_no_process(tmp_path: Path, monkeypa
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,
     )
     server, family = EmbeddedStore(tmp_path / "home" / "store"), []
     try:
@@ -69,6 +70,11 @@ def test_ctrl_c_publishes_nothing_and_leaves_no_process(tmp_path: Path, monkeypa
         results = enter(again, monkeypatch)
         assert not results.exists("CURRENT") and not any(results.list("scores")) and not any(results.list("rejects"))
         assert {info.key for info in results.list("runs")} == {"runs/stopped/plan.parquet", "runs/stopped/spec.yaml"}
+
+
+def heed_interrupts() -> None:
+    """A person's shell gives a job the default; what runs in a shell's background, as these tests may, has inherited that it is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def enter(server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Store:
