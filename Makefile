@@ -13,9 +13,9 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "artquant: Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 2; }
 	@echo "Setting up $(VENV) (once, some minutes)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --upgrade pip==26.3
-	@$(BIN)/pip install --quiet --constraint constraints.txt torch
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install -qq --upgrade pip==26.3
+	@$(BIN)/pip install -qq --constraint constraints.txt torch
+	@$(BIN)/pip install -qq --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 setup: $(READY)  ## the virtual environment, with pinned packages

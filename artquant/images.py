@@ -22,6 +22,7 @@ from artquant.schema import RejectClass
 PAD_COLOR = (122, 116, 104)  # the mean colour that the published weights were trained with
 REDUCED_MARGIN = 2  # a JPEG decodes at 1/2 or 1/4 while its long side stays this many times the square's
 MAX_PADDING = 4  # padding is never held but it is resized, so a thread of pixels must not cost minutes
+MAX_REDUCTION = 4
 _STRIP_PIXELS = 1 << 21
 
 
@@ -62,7 +63,13 @@ def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = 
 
 def recipe(size: int, *, fast: bool) -> dict[str, object]:
     """All that `load` does to a picture, in JSON's terms: other pixels mean another recipe."""
-    return {"version": 1, "size": size, "pad_color": PAD_COLOR, "resize": "bicubic", "reduced_margin": REDUCED_MARGIN if fast else None}
+    return {
+        "version": 1,
+        "size": size,
+        "pad_color": PAD_COLOR,
+        "resize": "bicubic",
+        "reduced": [MAX_REDUCTION, REDUCED_MARGIN] if fast else None,
+    }
 
 
 def to_square(pixels: np.ndarray, size: int, *, fast: bool) -> np.ndarray:
@@ -107,7 +114,7 @@ def thumbnail(picture: Picture, size: int) -> bytes:
 def _reduction(side: int, size: int) -> int:
     """1, 2 or 4: scales between decode no faster than the next larger; at 8, a block's mean alone, scores drift twenty times as far."""
     factor = 1
-    while factor < 4 and side >= 2 * factor * REDUCED_MARGIN * size:
+    while factor < MAX_REDUCTION and side >= 2 * factor * REDUCED_MARGIN * size:
         factor *= 2
     return factor
 

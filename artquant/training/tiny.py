@@ -31,7 +31,7 @@ IMAGE_SIZE = 112
 
 
 def tiny_config(vocab_size: int) -> MPLUGOwl2Config:
-    """2.4 M parameters; head size 64 in the language model, so that every engine can run it."""
+    """2.5 M parameters; head size 64 in the language model, so that every engine can run it."""
     visual = {
         "visual_model": dict(
             hidden_size=128, intermediate_size=384, num_hidden_layers=5, num_attention_heads=4, image_size=IMAGE_SIZE, patch_size=14
