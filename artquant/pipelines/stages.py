@@ -1,12 +1,10 @@
 """The two stages that Ray Data runs on actor pools, each `batch -> batch`: fetch and decode, then score."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
-from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -18,49 +16,49 @@ from artquant.engines.halving import assess_each
 from artquant.errors import Reject
 from artquant.identity import Identity
 from artquant.memory import keep_freed_memory
+from artquant.pipelines.progress import StageReport
 from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.results.plan import Plan
 from artquant.storage import Fetched, open_store
 
 Batch = dict[str, np.ndarray]
+T = TypeVar("T")
 
 
 class FetchStage:
-    """Shard numbers in; batches of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
+    """Shard numbers in; blocks of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
 
-    def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, batch_size: int, spec: FetchSpec, progress: Any):
+    def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, block_rows: int, spec: FetchSpec, progress: Any):
         import torch
 
         keep_freed_memory()
         torch.set_num_threads(1)  # the resize runs on torch; parallelism comes from our own threads
         self.store = open_store(input_uri)
         self.plan = Plan(open_store(output_uri), plan_key)
-        self.image_size, self.batch_size, self.spec, self.progress = image_size, batch_size, spec, progress
+        self.image_size, self.block_rows, self.spec, self.progress = image_size, block_rows, spec, progress
         self.pool = ThreadPoolExecutor(spec.threads)
-        self.blank = np.zeros((image_size, image_size, 3), np.uint8)
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
+        """One block is handed on while the next is loaded: at most two are held."""
         started = time.monotonic()
-        for shard in batch["id"].tolist():
-            loaded = self._load_all(self.plan.shard(shard))
-            while artworks := tuple(islice(loaded, self.batch_size)):
-                self.progress.add.remote("fetch and decode", len(artworks), time.monotonic() - started)
-                yield _as_columns(artworks)
-                started = time.monotonic()
+        blocks = (block for shard in batch["id"].tolist() for block in batched(self.plan.shard(shard), self.block_rows))
+        upcoming = map(self._begin, blocks)
+        current = next(upcoming, None)
+        while current:
+            following = next(upcoming, None)
+            pixels, columns = current[0], [future.result() for future in current[1]]
+            self.progress.add.remote("fetch and decode", len(pixels), time.monotonic() - started)
+            yield {name: np.array([column[name] for column in columns]) for name in columns[0]} | {"pixels": pixels}
+            started, current = time.monotonic(), following
 
-    def _load_all(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Loaded artworks in the order of the plan, with a bounded number in flight: pictures that wait are memory."""
-        waiting: deque[Future] = deque()
-        remaining = iter(rows)
-        for row in islice(remaining, 2 * self.spec.threads):
-            waiting.append(self.pool.submit(self._load, row))
-        while waiting:
-            yield waiting.popleft().result()
-            for row in islice(remaining, 1):
-                waiting.append(self.pool.submit(self._load, row))
+    def _begin(self, rows: list[dict[str, Any]]) -> tuple[np.ndarray, list[Future[dict[str, Any]]]]:
+        """The block's pixels, and for each row its other columns; a row's pixels are there when its future is done."""
+        pixels = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
+        return pixels, [self.pool.submit(self._load, row, square) for row, square in zip(rows, pixels, strict=True)]
 
-    def _load(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _load(self, row: dict[str, Any], pixels: np.ndarray) -> dict[str, Any]:
         fetched = Fetched(b"", row["etag"], 1)
+        width = height = 0
         try:
             fetched = self.store.fetch(row["artwork_id"], attempts=self.spec.attempts, timeout_seconds=self.spec.timeout_seconds)
             picture = images.load(fetched.data, self.image_size, max_pixels=self.spec.max_pixels, fast=not self.spec.full_decode)
@@ -70,38 +68,41 @@ class FetchStage:
                 "message": reject.message,
                 "attempts": getattr(reject, "attempts", fetched.attempts),
             }
-            picture = images.Picture(self.blank, 0, 0)
+            pixels[:] = 0
         else:
             why = {"reject_class": "", "message": "", "attempts": fetched.attempts}
-        return {
-            "artwork_id": row["artwork_id"],
-            "uri": row["uri"],
-            "etag": fetched.etag,
-            "reason": row["reason"],
-            "width": picture.width,
-            "height": picture.height,
-            **why,
-            "pixels": picture.pixels,
-        }
+            pixels[:], width, height = picture.pixels, picture.width, picture.height
+        known = {name: row[name] for name in ("artwork_id", "uri", "reason")}
+        return known | {"etag": fetched.etag, "width": width, "height": height} | why
 
 
-def _as_columns(artworks: tuple[dict[str, Any], ...]) -> Batch:
-    return {
-        name: np.stack([artwork[name] for artwork in artworks]) if name == "pixels" else np.array([artwork[name] for artwork in artworks])
-        for name in artworks[0]
-    }
+def batched(rows: list[T], size: int) -> Iterator[list[T]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 class ScoreStage:
-    """Fetched batches in, `outcome_schema()` out: a score or a reject for each artwork."""
+    """Fetched blocks in, `outcome_schema()` out: a score or a reject for each artwork."""
 
     def __init__(
-        self, open_engine: Callable[[], Engine], identity: Identity, critique: bool, review: ReviewSpec, run_id: str, progress: Any
+        self,
+        open_engine: Callable[[], Engine],
+        identity: Identity,
+        batch_size: int,
+        critique: bool,
+        review: ReviewSpec,
+        run_id: str,
+        progress: Any,
     ):
-        self.engine, self.identity = open_engine(), identity
-        self.critique, self.review, self.run_id, self.progress = critique, review, run_id, progress
+        self.engine, self.identity, self.batch_size = open_engine(), identity, batch_size
+        self.critique, self.review, self.run_id = critique, review, run_id
+        self.report = StageReport(progress, "score and critique" if critique else "score")
 
-    def __call__(self, batch: Batch) -> pa.Table:
+    def __call__(self, block: Batch) -> Iterator[pa.Table]:
+        for start in range(0, len(block["pixels"]), self.batch_size):
+            yield self._score({name: values[start : start + self.batch_size] for name, values in block.items()})
+        self.report.send()
+
+    def _score(self, batch: Batch) -> pa.Table:
         started = time.monotonic()
         usable = np.flatnonzero(batch["reject_class"] == "")
         pixels = batch["pixels"] if len(usable) == len(batch["pixels"]) else batch["pixels"][usable]
@@ -122,5 +123,5 @@ class ScoreStage:
             rows.append(record)
         table = pa.Table.from_pylist(rows, outcome_schema())
         num_rejected = len(rows) - len(scored)
-        self.progress.add.remote("score and critique" if self.critique else "score", len(rows), time.monotonic() - started, num_rejected)
+        self.report.add(len(rows), time.monotonic() - started, num_rejected)
         return table
