@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOB ?=
 ARGS ?=
+MODEL ?=
+REGISTRY ?=
+MODELS = $(BIN)/python -m jobs.models $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +26,15 @@ setup: $(READY)  ## the virtual environment, with pinned packages
 submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
 	@$(BIN)/python -m jobs.submit "$(JOB)" $(ARGS)
 
+models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]
+	@$(MODELS) models
+
+promote: $(READY)  ## make a published model current: make promote MODEL=id [REGISTRY=...]
+	@$(MODELS) promote "$(MODEL)"
+
+rollback: $(READY)  ## make the model before it current again [REGISTRY=...]
+	@$(MODELS) rollback
+
 test: $(READY)  ## all tests
 	@$(BIN)/python -m pytest
 
@@ -37,10 +49,11 @@ types: $(READY)  ## mypy
 bench: $(READY)  ## measure the engine and the pipeline
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
 
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup submit test check lint types bench clean
+.PHONY: help setup submit models promote rollback test check lint types bench clean
 .DEFAULT_GOAL := help

@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from artquant.errors import UserError
 
 
+def _name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError("takes letters, digits, dots, dashes and underscores")
+    return value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -53,6 +59,7 @@ class ScoreSpec(Section):
     output: str | None = Field(None, description="where the results go: s3://bucket/prefix or a folder; none: the embedded store")
     model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder or a hub name; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
+    registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
     exclude: tuple[str, ...] = Field((), description="patterns of keys that are no artworks, as in *.tsv")
     limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
@@ -71,9 +78,127 @@ class ScoreSpec(Section):
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-            raise ValueError("takes letters, digits, dots, dashes and underscores")
-        return value
+        return _name(value)
+
+
+class AnnotationSpec(Section):
+    """A data set of human ratings: where it is, and what its scores mean."""
+
+    uri: str | None = Field(None, description="a file, or a folder or prefix of files: Parquet, CSV, JSON lines; none: the sample's")
+    images: str | None = Field(None, description="where the pictures are: artwork ids are keys below it")
+    layout: Literal["table", "conversations", "apdd", "baid", "vaps"] = "table"
+    scale_low: float = Field(0.0, description="the lowest score that a rater may give")
+    scale_high: float = Field(10.0, description="the highest")
+    level_values: tuple[float, ...] = Field((10.0, 7.5, 5.0, 3.5, 1.0), description="values of excellent, good, fair, poor, bad")
+    max_rejected_fraction: float = Field(0.05, ge=0, le=1, description="more refused rows than this end the job")
+    split_seed: int = 0
+    validation_fraction: float = Field(0.1, ge=0, lt=1)
+    test_fraction: float = Field(0.1, ge=0, lt=1)
+
+
+class LossSpec(Section):
+    """What training minimises: the weighted sum of the tasks' losses."""
+
+    description: float = Field(1.0, ge=0, description="weight of the descriptions' cross-entropy")
+    score: float = Field(0.05, ge=0, description="weight of the score task: cross-entropy of the answer and divergence of the levels")
+    parts: tuple[str, ...] = Field(("perception", "cognition", "emotion"), description="which texts are learnt; () for scores alone")
+    sigma: float = Field(1.0, gt=0, description="spread of the soft labels where the raters' own is not known")
+
+
+class LoraSpec(Section):
+    """The published recipe; rank 0 trains all parameters."""
+
+    rank: int = Field(0, ge=0, description="0: all parameters; the published recipe: 128")
+    alpha: int = Field(256, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class SightSpec(Section):
+    """First school of a network that starts from nothing: its visual parts learn the annotations' other columns before it speaks."""
+
+    steps: int = Field(0, ge=0, description="steps of sight before the others; 0: none")
+    columns: tuple[str, ...] = Field((), description="columns to learn, numbers or names")
+
+
+class FitSpec(Section):
+    """The training loop."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps; none: by epochs")
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(4, ge=1, description="artworks in one forward pass of a worker")
+    accumulate: int = Field(4, ge=1, description="forward passes in one optimizer step")
+    learning_rate: float = Field(2e-5, gt=0)
+    warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(0.0, ge=0)
+    beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the products (autocast); auto: bfloat16 on a GPU")
+    gradient_checkpointing: bool = False
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: parameters and optimizer are spread over the workers")
+    checkpoint_every: int = Field(100, ge=1, description="steps between two checkpoints, each with a validation")
+    validation_limit: int = Field(256, ge=1, description="artworks that a validation looks at")
+    keep_in_memory_mb: int = Field(1024, ge=0, description="decoded pictures of a smaller collection are kept by each worker")
+    num_workers: int = Field(1, ge=1)
+    num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
+    num_cpus: float = Field(1, gt=0, description="CPUs that the scheduler sets aside for each worker")
+    max_failures: int = Field(3, ge=0, description="workers' deaths that a run survives")
+    seed: int = 0
+
+
+class TrainSpec(Section):
+    """`make submit JOB=train`: annotations in, a model in the registry out."""
+
+    annotations: AnnotationSpec = AnnotationSpec()
+    output: str | None = Field(None, description="where runs and their checkpoints go; none: the embedded store")
+    registry: str | None = Field(None, description="where models are published: s3://bucket/models; none: <output>/models")
+    model: str | None = Field(None, description="what to go on from: a checkpoint or `current`; none: a small network from nothing")
+    base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
+    run_id: str | None = Field(None, description="the run's name; none: made from what is trained on, so that the same command resumes")
+    promote: Literal["better", "always", "never"] = Field("better", description="when the new model becomes current")
+    sample_size: int = Field(3000, ge=100, le=1_000_000, description="generated paintings, where no annotations are given")
+    margin: float = Field(0.0, description="promoted when the paired interval of the SRCC's difference lies above this")
+    loss: LossSpec = LossSpec()
+    lora: LoraSpec = LoraSpec()
+    sight: SightSpec = SightSpec()
+    fit: FitSpec = FitSpec()
+    fetch: FetchSpec = FetchSpec()
+
+    @field_validator("run_id")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        return value if value is None else _name(value)
+
+
+class EvaluateSpec(Section):
+    """`make submit JOB=evaluate`: annotations and a model in, how well it agrees with people out."""
+
+    annotations: AnnotationSpec = AnnotationSpec()
+    split: Literal["test", "validation", "train", "all"] = Field("test", description="which of the annotated artworks")
+    output: str | None = Field(None, description="where evaluations/<run_id>/ goes; none: the embedded store")
+    model: str | None = Field(None, description="a checkpoint or `current`; none: the registry's current one, else artquant-tiny")
+    registry: str | None = Field(None, description="where models are published: s3://bucket/models; none: <output>/models")
+    base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
+    limit: int | None = Field(None, ge=1, description="so many artworks of the split, drawn by their content")
+    sample_size: int = Field(3000, ge=1, description="paintings of the sample annotations, where none are given")
+    run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
+    subgroups: tuple[str, ...] | None = Field(None, description="columns to look at apart; none: all texts of at most twelve values")
+    theory: bool = Field(True, description="estimate H(Y|Z), H(Y|D) and H(D|Z) where the split has the three texts")
+    theory_limit: int = Field(200, ge=1, description="artworks that this looks at, at most")
+    bootstrap_rounds: int = Field(1000, ge=1, le=100_000, description="resamples behind each interval")
+    num_misses: int = Field(12, ge=0, le=100, description="worst misses that the page shows")
+    max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
+    fetch: FetchSpec = FetchSpec()
+    engine: EngineSpec = EngineSpec(critique=False)
+
+    @field_validator("run_id")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return _name(value)
+
+    @field_validator("subgroups", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 SpecT = TypeVar("SpecT", bound=Section)

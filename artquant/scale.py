@@ -9,6 +9,8 @@ import numpy as np
 
 from artquant.schema import LEVELS
 
+CHUNK = 32_768  # rows solved together: few calls, and work arrays that stay in a core's cache
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -47,52 +49,111 @@ def score_statistics(probabilities: np.ndarray, scale: Scale) -> dict[str, np.nd
     return {"score": score, "score_std": np.sqrt(variance), "entropy": entropy, "level": np.asarray(LEVELS)[p.argmax(1)]}
 
 
+def clamp_scores(scores: np.ndarray, scale: Scale) -> tuple[np.ndarray, int]:
+    """(N,) scores -> (N,) float64 scores within the scale, and how many had lain beyond it; nan stays nan and is not counted."""
+    x = np.atleast_1d(np.asarray(scores, np.float64))
+    return np.clip(x, scale.low, scale.high), int(np.count_nonzero((x < scale.low) | (x > scale.high)))
+
+
 def estimate_distribution(scores: np.ndarray, sigma: np.ndarray | float, scale: Scale, tolerance: float = 1e-12) -> np.ndarray:
     """Score-based distribution estimation (ARTQUANT, section 3): (N,) scores -> (N, 5) float64 soft labels whose expectation is the score.
 
-    Each row is `N(v_i; mu, sigma)` over the five values, normalised; for fixed sigma the expectation rises strictly with mu, so a Newton
-    iteration kept inside a bracket finds the one mu. At the ends of the scale the row is one-hot. Raises ValueError outside the scale, and
-    where sigma (a number, or one for each row) is not above zero.
+    Each row is `N(v_i; mu, sigma)` over the five values, normalised; for fixed sigma the expectation rises strictly with mu, so there is
+    one mu. It is sought until the odds of the levels above the score against those below are right within `tolerance` (relative); what is
+    left goes into these odds, so that the expectation is exact. At the ends of the scale the row is one-hot. Raises ValueError outside the
+    scale (see `clamp_scores`), and where sigma (a number, or one for each row) is not above zero.
     """
     x, values = np.atleast_1d(np.asarray(scores, np.float64)), np.asarray(scale.values)
     if not np.all((x >= scale.low) & (x <= scale.high)):
         raise ValueError(f"scores must lie within {scale.low}..{scale.high}")
-    if not np.all((np.asarray(sigma) > 0) & np.isfinite(sigma)):
+    spread = np.asarray(sigma, np.float64)
+    if not np.all((spread > 0) & np.isfinite(spread)):
         raise ValueError("sigma must be a number above zero")
-    variance = np.broadcast_to(np.asarray(sigma, np.float64), x.shape) ** 2
-    # log f_i = (mu v_i - v_i^2 / 2) / sigma^2 up to a constant of the row: linear in the tilt t = mu / sigma^2.
-    base = -(values**2) / (2 * variance[:, None])
-    inside = (x > scale.low) & (x < scale.high)
-    probabilities = np.where((x >= scale.high)[:, None], np.eye(len(values))[0], np.eye(len(values))[-1])
-    target, base = x[inside], base[inside]
-    low, high = _bracket(target, base, values)
-    tilt = np.clip(target / variance[inside], low, high)
-    for _ in range(200):
-        p, error, spread = _expectation(tilt, base, values, target)
-        if np.all(np.abs(error) <= tolerance):
-            break
-        low, high = np.where(error < 0, tilt, low), np.where(error > 0, tilt, high)
-        newton = tilt - error / np.maximum(spread, 1e-300)
-        tilt = np.where((newton > low) & (newton < high), newton, (low + high) / 2)
-    probabilities[inside] = p if len(target) else 0
+    with np.errstate(over="ignore"):
+        precision = np.broadcast_to((np.sqrt(0.5) / spread) ** 2, x.shape)
+    probabilities = np.zeros((len(x), len(values)))
+    for start in range(0, len(x), CHUNK):
+        _fill(probabilities[start : start + CHUNK], x[start : start + CHUNK], precision[start : start + CHUNK], values, tolerance)
     return probabilities
 
 
-def _expectation(tilt, base, values, target):
-    logits = tilt[:, None] * values + base
-    p = np.exp(logits - logits.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    mean = p @ values
-    return p, mean - target, p @ values**2 - mean**2
+def _fill(probabilities, x, precision, values, tolerance):
+    """Writes the distributions of x (n,) into zeros (n, 5); rows whose score lies between the same two levels are solved together."""
+    num_above = np.searchsorted(-values, -x, side="right")  # levels whose value is not below the score
+    for above in range(1, len(values)):
+        rows = np.flatnonzero((num_above == above) & (x < values[0]))
+        if len(rows):
+            probabilities[rows] = _solve(x[rows], precision[rows], values, above, tolerance).T
+    probabilities[x == values[0], 0] = 1
+    probabilities[x == values[-1], -1] = 1
 
 
-def _bracket(target, base, values):
-    """Tilts at which every row's expectation lies below, and above, its target; widened by doubling."""
-    width = np.full(len(target), 1.0)
-    low, high = -width, width.copy()
+def _solve(x, precision, values, above, tolerance):
+    """Scores (n,) that the first `above` levels are not below, precision 1 / (2 sigma^2) (n,) -> their distributions (5, n).
+
+    With c_i = v_i - x and mu = x + u sigma^2, level i weighs w_i = exp(c_i u - c_i^2 / (2 sigma^2)). The expectation is x where the levels
+    above pull as hard as those below: A = sum c_i w_i equals B = sum -c_i w_i. G = log A - log B rises with u at least as fast as the gap
+    between the two nearest levels, at any sigma and however near a score comes to a level or an end; so iterating on G is well-conditioned
+    where iterating on the expectation is not.
+    """
+    gaps = -np.diff(values)
+    gap, beside = gaps[above - 1], min(gaps[i] for i in (above - 2, above) if 0 <= i < len(gaps))
+    c = values[:, None] - x
+    # Beyond this precision the weights of all but the two nearest levels are below any float64, and the rounding of c^2 would only grow.
+    density = -np.minimum(precision, 2048 / (gap * beside)) * c
+    density *= c
+    with np.errstate(divide="ignore"):  # a level at the score pulls neither way
+        pull = np.log(np.abs(c))
+    pull += density
+    # The start: the strongest pull above equals the strongest below. G is then within log 4, and the root within `low..high` of it.
+    u = np.full(len(x), np.inf)
+    for i in range(above):
+        meets = (pull[above] - pull[i]) / (values[i] - values[above])
+        for j in range(above + 1, len(values)):
+            np.maximum(meets, (pull[j] - pull[i]) / (values[i] - values[j]), out=meets)
+        np.minimum(u, meets, out=u)
+    pull += c * u
+    pull -= pull.max(0)
+    low, high = np.full(len(x), -np.log(above) / gap), np.full(len(x), np.log(len(values) - above) / gap)
+    step = np.zeros(len(x))
     for _ in range(100):
-        below, above = _expectation(low, base, values, target)[1] < 0, _expectation(high, base, values, target)[1] > 0
-        if below.all() and above.all():
+        g, change = _halley(pull, c, step, above)
+        np.copyto(low, step, where=g < 0)
+        np.copyto(high, step, where=g > 0)
+        step = np.where(g == 0, step, step - change)
+        np.copyto(step, (low + high) / 2, where=~((step >= low) & (step <= high)))  # also where the pulls over- or underflowed
+        if np.all(np.abs(g) < np.cbrt(tolerance) / 2):  # each step cubes what is left
             break
-        low, high = np.where(below, low, low * 2), np.where(above, high, high * 2)
-    return low, high
+    return _normalised(density + c * (u + step), c, above)
+
+
+def _halley(pull, c, step, above):
+    """G at `step` from the start, and Halley's correction, from the mean and the variance of c under the pulls above and those below."""
+    with np.errstate(all="ignore"):
+        weights = c * step
+        weights += pull
+        np.exp(weights, out=weights)
+        totals = []
+        for _ in range(3):
+            totals.append((_total(weights[:above]), _total(weights[above:])))
+            weights *= c
+        (a, b), (a1, b1), (a2, b2) = totals
+        a1, b1 = a1 / a, b1 / b
+        g, slope = np.log(a / b), a1 - b1
+        bend = a2 / a - a1 * a1 - b2 / b + b1 * b1
+        newton = g / slope
+        return g, newton / (1 - newton * bend / (2 * slope))
+
+
+def _total(rows):
+    return np.add.reduce(rows, axis=0)
+
+
+def _normalised(logits, c, above):
+    """Probabilities (5, n) whose expectation is the score to the last digit: the levels above share the rounding of both pulls."""
+    p = np.exp(logits - logits.max(0))
+    pull = p * c
+    up, down = _total(pull[:above]), -_total(pull[above:])
+    p[:above] *= np.divide(down, up, out=np.ones_like(up), where=(up > 0) & (down > 0))  # none: all weight is on a level at the score
+    p /= _total(p)
+    return p

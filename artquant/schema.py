@@ -111,3 +111,25 @@ def reject_schema() -> pa.Schema:
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
     )
+
+
+def evaluation_schema() -> pa.Schema:
+    """A score row beside what people said. The scores of both, and the fitted one, are on the annotations' scale."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            *score_schema(),
+            ("human_score", pa.float64()),
+            ("human_std", pa.float64()),  # of the artwork's raters
+            ("human_level", pa.string()),  # by the hard rule (`Scale.level`), as predicted_level; `level` is the likeliest one
+            ("num_raters", pa.int64()),
+            ("predicted_score", pa.float64()),
+            ("predicted_level", pa.string()),
+            ("fitted_score", pa.float64()),
+            ("entropy_given_text", pa.float64()),  # H(Y|D), nats; null where the theory was not looked at
+            ("description_nll", pa.float64()),  # H(D|Z), nats
+            ("num_description_tokens", pa.int64()),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )

@@ -7,9 +7,8 @@ from pathlib import Path
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import paint
+from artquant.paintings.exam import judge, squares
 from artquant.paintings.seeds import HELD_OUT
-from artquant.training.school import render_squares
-from artquant.training.tiny import judge
 from jobs.score import TINY
 
 
@@ -21,9 +20,9 @@ def main() -> None:
     options = parser.parse_args()
     engine = TorchEngine.load(Checkpoint.open(options.checkpoint))
     seeds = HELD_OUT[: options.paintings]
-    squares = render_squares(seeds, engine.image_size, options.cache / f"judged-{len(seeds)}-{engine.image_size}.npy")
+    pixels = squares(seeds, engine.image_size, options.cache / f"judged-{len(seeds)}-{engine.image_size}.npy")
     started = time.perf_counter()
-    verdict = judge(engine, squares, [paint(seed) for seed in seeds], num_critiques=len(seeds))
+    verdict = judge(engine, pixels, [paint(seed) for seed in seeds], num_critiques=len(seeds))
     seconds = time.perf_counter() - started
     print(f"{Path(options.checkpoint).name} on {len(seeds)} unseen paintings, scores and critiques in {seconds:.0f} s")
     print(f"  SRCC {verdict.srcc:.3f} (goal 0.90)  PLCC {verdict.plcc:.3f} (goal 0.90)  attributes {verdict.attributes:.3f} (goal 0.85)")

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,22 +31,32 @@ def stores(spec: ScoreSpec) -> Iterator[tuple[ScoreSpec, str | None]]:
     if spec.input and spec.output:
         yield with_places(spec, spec.input, spec.output), None
         return
-    for name in ("input", "output", "model", "base"):
-        uri = getattr(spec, name) or ""
-        if uri.startswith("s3://") and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
-            raise UserError(f"{name}={uri} lies in another store than the embedded one: give input and output, so that none is started.")
-        if name in ("input", "output") and uri and not uri.startswith("s3://"):
+    refuse_other_stores({name: getattr(spec, name) for name in ("input", "output", "model", "base")}, "input and output")
+    for uri in (spec.input, spec.output):
+        if uri and not uri.startswith("s3://"):
             open_store(uri)  # an address of another kind is refused before anything is started
+    with embedded_bucket() as (bucket, reopen):
+        if not spec.input:
+            fill_sample(bucket)
+        yield with_places(spec, spec.input or bucket.uri_of("sample"), spec.output or bucket.uri_of("results")), reopen
+
+
+def refuse_other_stores(addresses: Mapping[str, str | None], needed: str) -> None:
+    """Raises UserError where an address lies in another S3 store than the embedded one, which is about to be started."""
+    for name, uri in addresses.items():
+        if uri and uri.startswith("s3://") and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
+            raise UserError(f"{name}={uri} lies in another store than the embedded one: give {needed}, so that none is started.")
+
+
+@contextmanager
+def embedded_bucket() -> Iterator[tuple[Store, str]]:
+    """The bucket of an S3 server that runs for the block, the environment set to find it; and the command that starts it again."""
     with EmbeddedStore(HOME / "store") as server:
         os.environ.update(server.environment)
         for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):  # they would be for another store
             os.environ.pop(name, None)
         say(f"Started an S3 store on 127.0.0.1:{server.port}, data in {HOME}/store")
-        bucket = open_store(f"s3://{BUCKET}")
-        if not spec.input:
-            fill_sample(bucket)
-        spec = with_places(spec, spec.input or bucket.uri_of("sample"), spec.output or bucket.uri_of("results"))
-        yield spec, f"{shlex.quote(sys.executable)} -m artquant.embedded_store {shlex.quote(str(HOME / 'store'))}"
+        yield open_store(f"s3://{BUCKET}"), f"{shlex.quote(sys.executable)} -m artquant.embedded_store {shlex.quote(str(HOME / 'store'))}"
 
 
 def with_places(spec: ScoreSpec, source: str, output: str) -> ScoreSpec:

@@ -14,10 +14,13 @@ DEFAULTS = Path(__file__).with_name("score.yaml")
 
 def main(overrides: list[str]) -> int:
     spec = load_spec(ScoreSpec, DEFAULTS, overrides)
-    from jobs.home import running_ray, say, stores
+    from jobs.home import refuse_other_stores, running_ray, say, stores
 
+    if not (spec.input and spec.output):
+        refuse_other_stores({"registry": spec.registry}, "input and output")
     with stores(spec) as (spec, reopen):
         check_places(spec)
+        spec = with_current_model(spec, is_embedded=reopen is not None)
         recipe = make_recipe(spec)
         from artquant.pipelines.score import run_score
         from jobs.summary import keep_report, print_summary
@@ -58,6 +61,26 @@ def check_places(spec: ScoreSpec) -> None:
     if is_taken:
         raise UserError(f"{store.uri} has a run {spec.run_id} already: choose another run_id.")
     store.check_writable()
+
+
+def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
+    """`model=current` as the address of the model that is current now, which never changes: a promotion during the run touches no part
+    of it, and the run's spec says which model it was. Every other model stays as it is. Raises UserError where none is current."""
+    if spec.model != "current":
+        return spec
+    from artquant.embedded_store import BUCKET
+    from artquant.registry import Registry
+    from artquant.storage import open_store
+
+    embedded = f"s3://{BUCKET}/models" if is_embedded else None
+    store = open_store(spec.registry or embedded or f"{str(spec.output).rstrip('/')}/models")
+    models = Registry(store)
+    current = models.current()
+    if current is None:
+        place = "" if store.uri == embedded else f" REGISTRY={store.uri}"
+        raise UserError(f"{store.uri} has no current model: make promote MODEL=id{place}, or name a checkpoint as model.")
+    models.entry(current)  # refused where the model itself is gone
+    return spec.model_copy(update={"model": models.uri_of(current), "registry": store.uri})
 
 
 def make_recipe(spec: ScoreSpec):

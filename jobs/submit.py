@@ -10,7 +10,11 @@ import sys
 from artquant.errors import Reject, RunFailed, UserError
 from jobs.remote import is_remote, submit
 
-JOBS = {"score": "score a collection of artworks and write Parquet"}
+JOBS = {
+    "score": "score a collection of artworks and write Parquet",
+    "train": "retrain on annotations, judge the result, promote it if it is better",
+    "evaluate": "measure how well a model agrees with people's ratings",
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -9,7 +9,7 @@ from rich.table import Table
 from artquant.report.facts import RunReport
 from artquant.report.words import count_of, duration, headline, rate
 from artquant.results import layout
-from artquant.storage import open_store
+from artquant.storage import Store, open_store
 from jobs.home import HOME
 
 LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
@@ -17,12 +17,16 @@ LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": 
 
 def keep_report(output_uri: str, run_id: str) -> str:
     """The address of a run's page: of a local copy, whatever store it was written to; on a cluster, where it was written."""
-    store, key = open_store(output_uri), layout.run_key(run_id, "report.html")
+    return keep_page(open_store(output_uri), layout.run_key(run_id, "report.html"), run_id)
+
+
+def keep_page(store: Store, key: str, name: str) -> str:
+    """As :func:`keep_report`, of any page; the copy is called `name`."""
     if os.environ.get("RAY_ADDRESS"):
         return store.uri_of(key)
     folder = HOME / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run_id}.html"
+    path = folder / f"{name}.html"
     path.write_bytes(store.get(key))
     return f"file://{quote(str(path.absolute()))}"
 

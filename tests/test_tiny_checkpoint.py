@@ -9,28 +9,27 @@ import torch
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import paint
-from artquant.paintings.seeds import HELD_OUT, SAMPLE, TRAINING
-from artquant.training.school import square
-from artquant.training.tiny import Verdict, judge
+from artquant.paintings.exam import Marks, judge, square
+from artquant.paintings.seeds import ANNOTATED, HELD_OUT, SAMPLE, TRAINING
 from jobs.score import TINY
 
 NUM_PAINTINGS = 150
 
 
 @pytest.fixture(scope="module")
-def verdict() -> Verdict:
+def verdict() -> Marks:
     engine = TorchEngine.load(Checkpoint.open(str(TINY)))
     seeds = HELD_OUT[1000 : 1000 + NUM_PAINTINGS]  # others than those that the training script reports on
     squares = np.stack([square(seed, engine.image_size) for seed in seeds])
     return judge(engine, squares, [paint(seed) for seed in seeds], num_critiques=NUM_PAINTINGS)
 
 
-def test_scores_agree_with_the_raters(verdict: Verdict):
+def test_scores_agree_with_the_raters(verdict: Marks):
     assert verdict.srcc >= 0.87
     assert verdict.plcc >= 0.87
 
 
-def test_critiques_name_the_right_attributes(verdict: Verdict):
+def test_critiques_name_the_right_attributes(verdict: Marks):
     assert verdict.attributes >= 0.82
     assert verdict.by_attribute["subject"] >= 0.8
     assert verdict.by_attribute["palette"] >= 0.8
@@ -43,5 +42,5 @@ def test_the_checkpoint_fits_the_repository_and_every_engine():
 
 
 def test_sample_held_out_and_training_paintings_never_meet():
-    ranges = sorted((SAMPLE, HELD_OUT, TRAINING), key=lambda seeds: seeds.start)
+    ranges = sorted((SAMPLE, HELD_OUT, TRAINING, ANNOTATED), key=lambda seeds: seeds.start)
     assert all(a.stop <= b.start for a, b in zip(ranges, ranges[1:], strict=False))

@@ -17,6 +17,7 @@ from artquant.model.processing import CLIP_MEAN, CLIP_STD, MPLUGOwl2Processor
 from artquant.prompts import Prompts
 
 _WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
+_CARD = "card.json"  # of a registry: what is said of a model is not the model
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _folder(location: str) -> str:
 def _digest(folder: str) -> str:
     """Of the names and contents of all files that can change a score."""
     total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in _WEIGHS):
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in _WEIGHS and p.name != _CARD):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

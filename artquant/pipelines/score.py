@@ -14,7 +14,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant import images
-from artquant.config import EngineSpec, FetchSpec, ScoreSpec
+from artquant.config import EngineSpec, FetchSpec, ScoreSpec, Section
 from artquant.engines import Engine
 from artquant.errors import Reject, RunFailed
 from artquant.identity import Identity
@@ -153,7 +153,7 @@ def last_words(error: Exception) -> str:
     return next((line for line in named if "UserCodeException" not in line), str(error).strip() or type(error).__name__)[:500]
 
 
-def spec_yaml(spec: ScoreSpec) -> str:
+def spec_yaml(spec: Section) -> str:
     import yaml
 
     return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)
@@ -205,9 +205,13 @@ def describe(
 
 
 def picture_of(source: Store, fetch: FetchSpec, work: Artwork) -> bytes | None:
+    return thumbnail_of(source, fetch, work.artwork_id)
+
+
+def thumbnail_of(source: Store, fetch: FetchSpec, artwork_id: str) -> bytes | None:
     """A small JPEG of an artwork, fetched once more: engines may look at smaller pictures than people. None where it is gone by now."""
     try:
-        data = source.fetch(work.artwork_id, attempts=fetch.attempts, timeout_seconds=fetch.timeout_seconds).data
+        data = source.fetch(artwork_id, attempts=fetch.attempts, timeout_seconds=fetch.timeout_seconds).data
         return images.thumbnail(images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels), THUMBNAIL_SIZE)
     except Reject:
         return None

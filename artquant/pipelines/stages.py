@@ -25,34 +25,21 @@ Batch = dict[str, np.ndarray]
 T = TypeVar("T")
 
 
-class FetchStage:
-    """Shard numbers in; blocks of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
+class Loader:
+    """Fetches and decodes artworks of one collection on threads of its own."""
 
-    def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, block_rows: int, spec: FetchSpec, progress: Any):
+    def __init__(self, input_uri: str, image_size: int, spec: FetchSpec):
         import torch
 
         keep_freed_memory()
         torch.set_num_threads(1)  # the resize runs on torch; parallelism comes from our own threads
         self.store = open_store(input_uri)
-        self.plan = Plan(open_store(output_uri), plan_key)
-        self.image_size, self.block_rows, self.spec, self.progress = image_size, block_rows, spec, progress
+        self.image_size, self.spec = image_size, spec
         self.pool = ThreadPoolExecutor(spec.threads)
 
-    def __call__(self, batch: Batch) -> Iterator[Batch]:
-        """One block is handed on while the next is loaded: at most two are held."""
-        started = time.monotonic()
-        blocks = (block for shard in batch["id"].tolist() for block in batched(self.plan.shard(shard), self.block_rows))
-        upcoming = map(self._begin, blocks)
-        current = next(upcoming, None)
-        while current:
-            following = next(upcoming, None)
-            pixels, columns = current[0], [future.result() for future in current[1]]
-            self.progress.add.remote("fetch and decode", len(pixels), time.monotonic() - started)
-            yield {name: np.array([column[name] for column in columns]) for name in columns[0]} | {"pixels": pixels}
-            started, current = time.monotonic(), following
-
-    def _begin(self, rows: list[dict[str, Any]]) -> tuple[np.ndarray, list[Future[dict[str, Any]]]]:
-        """The block's pixels, and for each row its other columns; a row's pixels are there when its future is done."""
+    def begin(self, rows: list[dict[str, Any]]) -> tuple[np.ndarray, list[Future[dict[str, Any]]]]:
+        """For rows with `artwork_id` and `etag` their pixels (N, S, S, 3) uint8, there when the row's future is done; its result says of
+        which version they are, of what size it was, and why there are none (black) if so."""
         pixels = np.empty((len(rows), self.image_size, self.image_size, 3), np.uint8)
         return pixels, [self.pool.submit(self._load, row, square) for row, square in zip(rows, pixels, strict=True)]
 
@@ -72,8 +59,33 @@ class FetchStage:
         else:
             why = {"reject_class": "", "message": "", "attempts": fetched.attempts}
             pixels[:], width, height = picture.pixels, picture.width, picture.height
-        known = {name: row[name] for name in ("artwork_id", "uri", "reason")}
-        return known | {"etag": fetched.etag, "width": width, "height": height} | why
+        return {"etag": fetched.etag, "width": width, "height": height} | why
+
+
+class FetchStage:
+    """Shard numbers in; blocks of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
+
+    def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, block_rows: int, spec: FetchSpec, progress: Any):
+        self.loader = Loader(input_uri, image_size, spec)
+        self.plan = Plan(open_store(output_uri), plan_key)
+        self.block_rows, self.progress = block_rows, progress
+
+    def __call__(self, batch: Batch) -> Iterator[Batch]:
+        """One block is handed on while the next is loaded: at most two are held."""
+        started = time.monotonic()
+        blocks = (block for shard in batch["id"].tolist() for block in batched(self.plan.shard(shard), self.block_rows))
+        upcoming = ((rows, self.loader.begin(rows)) for rows in blocks)
+        current = next(upcoming, None)
+        while current:
+            following = next(upcoming, None)
+            rows, (pixels, loading) = current
+            known = [
+                {name: row[name] for name in ("artwork_id", "uri", "reason")} | loaded.result()
+                for row, loaded in zip(rows, loading, strict=True)
+            ]
+            self.progress.add.remote("fetch and decode", len(pixels), time.monotonic() - started)
+            yield {name: np.array([row[name] for row in known]) for name in known[0]} | {"pixels": pixels}
+            started, current = time.monotonic(), following
 
 
 def batched(rows: list[T], size: int) -> Iterator[list[T]]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from markupsafe import Markup
 
 from artquant.report.facts import Findings
+from artquant.report.text import visible
 from artquant.schema import LEVELS
 
 _TOP, _BASE, _HEIGHT = 30, 232, 278  # px: where the tallest bar ends, where bars stand, the whole chart
@@ -50,7 +51,7 @@ def histogram(findings: Findings) -> Markup:
             )
         )
     title = f"Histogram of {findings.num_scored:,} scores from {low:g} to {high:g}"
-    return _svg("histogram", title, Markup().join(parts), height=_HEIGHT)
+    return svg("histogram", title, Markup().join(parts), height=_HEIGHT)
 
 
 def _stack(findings: Findings, index: int, total: int, ceiling: float, left: float, right: float) -> Markup:
@@ -86,7 +87,7 @@ def level_mix(level_counts: Mapping[str, int]) -> Markup:
             )
         left += share
     spoken = ", ".join(f"{level} {level_counts.get(level, 0):,}" for level in LEVELS)
-    return _svg("mix", f"Level mix: {spoken}", Markup().join(parts), height=14)
+    return svg("mix", f"Level mix: {spoken}", Markup().join(parts), height=14)
 
 
 def distribution(probabilities: Sequence[float]) -> Markup:
@@ -101,7 +102,7 @@ def distribution(probabilities: Sequence[float]) -> Markup:
         )
         parts.append(Markup('<text class="tick" x="220" y="{}" text-anchor="end">{:.0f} %</text>').format(y + 10, 100 * probability))
     spoken = ", ".join(f"{level} {probability:.0%}" for level, probability in zip(LEVELS, probabilities, strict=True))
-    return _svg("distribution", f"Level probabilities: {spoken}", Markup().join(parts), view_box="0 0 220 74")
+    return svg("distribution", f"Level probabilities: {spoken}", Markup().join(parts), view_box="0 0 220 74")
 
 
 def bar(value: float, largest: float) -> Markup:
@@ -113,8 +114,10 @@ def bar(value: float, largest: float) -> Markup:
     ).format(share)
 
 
-def _svg(name: str, title: str, body: Markup, height: int | None = None, view_box: str | None = None) -> Markup:
-    size = Markup(' viewBox="{}"').format(view_box) if view_box else Markup(' height="{}"').format(height)
+def svg(name: str, title: str, body: Markup, height: int | None = None, view_box: str | None = None) -> Markup:
+    """A chart of the style sheet's class `name`, as wide as its place; its height is `height` px, or follows from `view_box` or class."""
+    title = visible(title)
+    size = Markup(' viewBox="{}"').format(view_box) if view_box else Markup(' height="{}"').format(height) if height else Markup()
     return Markup('<svg class="chart {}" role="img" aria-label="{}" width="100%"{}><title>{}</title>{}</svg>').format(
         name, title, size, title, body
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple, TypeGuard
+
 from artquant.report.facts import RunReport
 from artquant.schema import RejectClass
 
@@ -17,6 +20,24 @@ REJECT_MEANINGS = {
     RejectClass.UNSUPPORTED: "A picture, of a kind that is not decoded.",
     RejectClass.POISON: "The engine failed on this artwork alone.",
     RejectClass.BAD_SCORES: "The engine answered with numbers that are none.",
+}
+
+
+class MetricWords(NamedTuple):
+    name: str
+    meaning: str
+    is_error: bool = False  # in points of the scale, the lower the better; else a correlation or a share, the higher the better
+
+
+METRICS = {
+    "srcc": MetricWords("SRCC", "Spearman’s rank correlation: do both put the artworks into the same order? 1 for the very same."),
+    "plcc": MetricWords("PLCC", "Pearson’s correlation: do the scores lie on a straight line?"),
+    "plcc_fitted": MetricWords("PLCC, fitted", "The same after the customary logistic curve was fitted to the predictions."),
+    "krcc": MetricWords("KRCC", "Kendall’s rank correlation: of all pairs, those in the same order less those in the opposite one."),
+    "mae": MetricWords("MAE", "The mean distance to the human score, in points.", is_error=True),
+    "rmse": MetricWords("RMSE", "The root of the mean squared distance, in points: large misses weigh more.", is_error=True),
+    "rmse_fitted": MetricWords("RMSE, fitted", "The same after the logistic curve.", is_error=True),
+    "level_accuracy": MetricWords("level accuracy", "The share of artworks whose level is the human one, of five."),
 }
 
 
@@ -77,3 +98,22 @@ def shorten(text: str, longest: int) -> str:
         return text
     tail = longest * 2 // 3
     return f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def is_known(value: float | None) -> TypeGuard[float]:
+    """False for None, nan and the infinities."""
+    return value is not None and math.isfinite(value)
+
+
+def figure(value: float | None, digits: int = 3) -> str:
+    """`0.871`, `−0.020`; a dash where there is no number."""
+    if not is_known(value):
+        return "–"
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−") if float(text.replace(",", "")) else text.lstrip("-")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """`+0.013`, `−0.004`, `0.000`; a dash where there is no number."""
+    text = figure(value, digits)
+    return f"+{text}" if is_known(value) and round(value, digits) > 0 else text

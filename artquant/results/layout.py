@@ -12,6 +12,11 @@ def run_key(run_id: str, name: str) -> str:
     return f"runs/{run_id}/{name}"
 
 
+def evaluation_key(run_id: str, name: str) -> str:
+    """Outside `scores/`: what was predicted to be measured is no published score."""
+    return f"evaluations/{run_id}/{name}"
+
+
 def staging_prefix(run_id: str) -> str:
     """Outside `scores/` and `rejects/`: nobody who reads these by glob sees rows before they are published."""
     return f"_staging/{run_id}"

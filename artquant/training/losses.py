@@ -1,4 +1,7 @@
-"""The two training losses (ARTQUANT, arXiv 2512.23413, section on training) as plain functions of logits."""
+"""The two training losses (ArtQuant, arXiv 2512.23413, section on training), as sums over a batch: a batch may be spread over workers and
+forward passes, and each must divide by what all of them hold."""
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -6,31 +9,38 @@ import torch.nn.functional as F
 IGNORE = -100
 
 
-def description_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy, a float32 scalar. logits (B, T, V); labels (B, T), `IGNORE` where nothing is to be learnt.
+class Answers(NamedTuple):
+    """The M places in N sequences from which an answer's token is predicted, in the order of the sequences.
 
-    Zero, with a gradient, where no label counts.
+    rows, places (M,) int64: where the hidden state is read; tokens (M,) int64: what follows; is_score, is_level (M,) bool: whether the
+    sequence is a score sample, and whether the token is its level.
     """
-    targets = labels[:, 1:].flatten()
-    total = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), targets, ignore_index=IGNORE, reduction="sum")
-    return total / (targets != IGNORE).sum().clamp(min=1)
+
+    rows: torch.Tensor
+    places: torch.Tensor
+    tokens: torch.Tensor
+    is_score: torch.Tensor
+    is_level: torch.Tensor
 
 
-def level_loss(logits: torch.Tensor, level_positions: torch.Tensor, targets: torch.Tensor, level_ids: torch.Tensor) -> torch.Tensor:
-    """Batch mean of KL(target || softmax over the whole vocabulary) at the position that predicts the level.
+def answers(labels: torch.Tensor, level_positions: torch.Tensor) -> Answers:
+    """labels (N, T) int64, `IGNORE` where nothing is to be learnt; level_positions (N,) int64, -1 in a description sample."""
+    rows, places = (labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
+    level = level_positions[rows]
+    return Answers(rows, places, labels[rows, places + 1], level >= 0, places + 1 == level)
 
-    logits (B, T, V); level_positions (B,) int64, where the level token stands; targets (B, 5) probabilities; level_ids (5,).
+
+def loss_sums(logits: torch.Tensor, at: Answers, targets: torch.Tensor, level_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Float32 scalars, each with a gradient even where it is nought. logits (M, V); targets (score samples, 5); level_ids (5,).
+
+    `description`: cross-entropy summed over the description samples' tokens. `answer`: the same of the score samples with the level's token
+    taken out. `level`: KL(target || softmax over the whole vocabulary) at the level's position, summed over the score samples.
     """
-    rows = torch.arange(len(logits), device=logits.device)
-    predicted = logits[rows, level_positions - 1].float().log_softmax(-1)[:, level_ids]
-    return F.kl_div(predicted, targets.float(), reduction="batchmean")
-
-
-def score_loss(
-    logits: torch.Tensor, labels: torch.Tensor, level_positions: torch.Tensor, targets: torch.Tensor, level_ids: torch.Tensor
-) -> torch.Tensor:
-    """Cross-entropy over the answer with the level token taken out, plus :func:`level_loss`."""
-    rows = torch.arange(len(labels), device=labels.device)
-    others = labels.clone()
-    others[rows, level_positions] = IGNORE
-    return description_loss(logits, others) + level_loss(logits, level_positions, targets, level_ids)
+    log_probabilities = logits.float().log_softmax(-1)
+    surprise = -log_probabilities.gather(1, at.tokens[:, None]).squeeze(1)
+    predicted = log_probabilities[at.is_level][:, level_ids]
+    return {
+        "description": (surprise * ~at.is_score).sum(),
+        "answer": (surprise * (at.is_score & ~at.is_level)).sum(),
+        "level": F.kl_div(predicted, targets.float(), reduction="sum"),
+    }

@@ -1,11 +1,13 @@
-"""First school of a small network that starts from nothing: its visual parts learn to tell paintings apart, before it learns to speak.
+"""First school of a network that starts from nothing: its visual parts learn to tell artworks apart, before it learns to speak.
 
-Linear heads on the mean vision token and the mean image feature predict a painting's attributes, qualities and score; they are thrown away.
+Linear heads on the mean vision token and the mean image feature predict the score and other columns of the annotations; they are thrown
+away.
 """
 
 from typing import cast
 
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -13,41 +15,48 @@ from torch import nn
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import normalise
 from artquant.model.vision import VisionLayer
-from artquant.paintings import Painting, attributes_of
-from artquant.paintings.latents import QUALITIES
 
 
 class Sight(nn.Module):
-    """The heads, and what they should say: class numbers (N, attributes) int64, standardised score and qualities (N, 6) float32."""
+    """The heads, and what they should say of each row: class numbers (rows, text columns) int64, -1 where nothing is known; and measures
+    (rows, 1 + number columns) float32, standardised, nan where nothing is known."""
 
-    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, paintings: list[Painting]):
+    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, table: pa.Table, columns: tuple[str, ...]):
         super().__init__()
-        attributes = [attributes_of(painting.latents) for painting in paintings]
-        values = {name: sorted({row[name] for row in attributes}) for name in attributes[0]}
-        self.classes = torch.tensor([[values[name].index(row[name]) for name in values] for row in attributes])
-        measures = torch.tensor([[p.score, *(getattr(p.latents, name) for name in QUALITIES)] for p in paintings], dtype=torch.float32)
-        self.measures = (measures - measures.mean(0)) / measures.std(0)
+        kinds = [pa.types.is_string(table.schema.field(name).type) for name in columns]
+        texts = {name: table.column(name).to_pylist() for name, is_text in zip(columns, kinds, strict=True) if is_text}
+        numbers = ["score", *(name for name, is_text in zip(columns, kinds, strict=True) if not is_text)]
+        values = {name: sorted({value for value in texts[name] if value is not None}) for name in texts}
+        numbered = {name: {value: i for i, value in enumerate(options)} for name, options in values.items()}
+        classes = torch.tensor([[numbered[name].get(value, -1) for value in texts[name]] for name in texts], dtype=torch.long)
+        self.classes = classes.T if texts else torch.zeros(len(table), 0, dtype=torch.long)
+        measures = np.array([table.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False) for name in numbers]).T
+        spread = np.nanstd(measures, 0)
+        self.measures = torch.tensor((measures - np.nanmean(measures, 0)) / np.where(spread > 0, spread, 1), dtype=torch.float32)
         self.sizes = [len(options) for options in values.values()]
-        num_outputs = sum(self.sizes) + measures.shape[1]
-        visual = model.config.visual_config.visual_model
-        self.names = list(values)
-        self.shares = torch.zeros(len(values))  # of the attributes that the heads name rightly, running mean
+        num_outputs = sum(self.sizes) + len(numbers)
+        vision = model.config.visual_config.visual_model
         # Standardised: what differs little from picture to picture, as the trace of a brush, is heard as well as what differs much.
-        self.of_vision = nn.Sequential(nn.BatchNorm1d(visual.hidden_size, affine=False), nn.Linear(visual.hidden_size, num_outputs))
+        self.of_vision = nn.Sequential(nn.BatchNorm1d(vision.hidden_size, affine=False), nn.Linear(vision.hidden_size, num_outputs))
         self.of_features = nn.Sequential(
             nn.BatchNorm1d(model.config.hidden_size, affine=False), nn.Linear(model.config.hidden_size, num_outputs)
         )
 
-    def loss(self, vision_tokens: torch.Tensor, features: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        """Of the vision tokens (B, P, width) and image features (B, Q + 1, C) of the paintings `rows` (B,)."""
+    def forward(self, vision_tokens: torch.Tensor, features: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Mean loss over the vision tokens (B, P, width) and image features (B, Q + 1, C) of the table's `rows` (B,); -1: not there."""
         return self._loss(self.of_vision(vision_tokens.mean(1)), rows) + self._loss(self.of_features(features.mean(1)), rows)
 
-    def _loss(self, outputs: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-        *classes, measures = outputs.float().split([*self.sizes, self.measures.shape[1]], dim=1)
-        right = torch.stack([(logits.argmax(1) == self.classes[rows, i]).float().mean() for i, logits in enumerate(classes)])
-        self.shares = 0.98 * self.shares + 0.02 * right
-        named = [F.cross_entropy(logits, self.classes[rows, i]) for i, logits in enumerate(classes)]
-        return torch.stack(named).mean() + F.mse_loss(measures, self.measures[rows])
+    def _loss(self, outputs: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        *logits, measured = outputs.float().split([*self.sizes, self.measures.shape[1]], dim=1)
+        index, is_there = rows.cpu(), (rows >= 0)[:, None]
+        classes = torch.where(is_there, self.classes[index].to(rows.device), -1)
+        measures = torch.where(is_there, self.measures[index].to(rows.device), torch.nan)
+        known = measures.isfinite()
+        total = torch.where(known, measured - measures.nan_to_num(), 0).square().sum() / known.sum().clamp(min=1)
+        for i, part in enumerate(logits):
+            count = (classes[:, i] >= 0).sum().clamp(min=1) * len(logits)
+            total = total + F.cross_entropy(part, classes[:, i], ignore_index=-1, reduction="sum") / count
+        return total
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from artquant.model import MPLUGOwl2LlamaForCausalLM
-from artquant.training.losses import description_loss, score_loss
+from artquant.training.losses import IGNORE, answers, loss_sums
 from tests.reference import FOLDER, document, needs_reference, tensors
 
 pytestmark = needs_reference
@@ -68,8 +68,13 @@ def train_losses(model, expected):
     logits = model(ids, attention_mask=mask, pixel_values=expected["images"]).logits
     level_ids = torch.tensor(meta["level_ids"])
     positions = torch.isin(ids, level_ids).int().argmax(1)
-    score = score_loss(logits, labels, positions, expected["train_level_probs"], level_ids)
-    return score, description_loss(logits, labels), meta["loss_weights"]
+    targets, num = expected["train_level_probs"], int((labels[:, 1:] != IGNORE).sum())
+    at = answers(labels, positions)
+    sums = loss_sums(logits[at.rows, at.places], at, targets, level_ids)
+    score = sums["answer"] / (num - len(ids)) + sums["level"] / len(ids)
+    at = answers(labels, torch.full_like(positions, -1))  # the same answers, learnt as descriptions
+    sums = loss_sums(logits[at.rows, at.places], at, targets[:0], level_ids)
+    return score, sums["description"] / num, meta["loss_weights"]
 
 
 def test_losses_and_gradients_agree(model, expected):

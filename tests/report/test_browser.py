@@ -19,8 +19,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from artquant.report.evaluation_page import render_evaluation
 from artquant.report.page import render
-from tests.report import sample
+from artquant.report.shadow_page import render_shadow
+from artquant.report.training_page import render_training
+from tests.report import sample, studies
 from tests.report.test_page import EMPTY, HOSTILE, hostile_report
 
 CHROMIUM = shutil.which("chromium")
@@ -81,9 +84,18 @@ def pages(tmp_path_factory):
         "hostile.html": hostile_report("".join(HOSTILE).replace("</style>", "")),
         "long.html": hostile_report("n" * 5000),
     }
-    for name, report in reports.items():
-        (folder / name).write_text(render(report))
-    (folder / "measure.html").write_text(MEASURE % json.dumps(list(reports)))
+    hostile = "".join(HOSTILE).replace("</style>", "")
+    made = {name: render(report) for name, report in reports.items()} | {
+        "training.html": render_training(studies.training()),
+        "training-hostile.html": render_training(studies.hostile_training(hostile)),
+        "evaluation.html": render_evaluation(studies.evaluation()),
+        "evaluation-hostile.html": render_evaluation(studies.hostile_evaluation(hostile)),
+        "shadow.html": render_shadow(studies.shadow()),
+        "shadow-hostile.html": render_shadow(studies.hostile_shadow(hostile)),
+    }
+    for name, page in made.items():
+        (folder / name).write_text(page)
+    (folder / "measure.html").write_text(MEASURE % json.dumps(list(made)))
     with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
@@ -101,7 +113,7 @@ def pages(tmp_path_factory):
 def seen(pages):
     dom = pages("measure.html", "--virtual-time-budget=30000", "--dump-dom")
     found = json.loads(html.unescape(re.search('<pre id="seen">(.*?)</pre>', dom, re.S).group(1)))
-    assert len(found) == 8
+    assert len(found) == 20
     return found
 
 
@@ -111,7 +123,7 @@ def test_nothing_is_wider_than_the_window_nor_squeezed_to_a_letter_a_line(seen):
 
 
 def test_every_picture_is_painted_in_its_own_proportions(seen):
-    assert seen["run.html 1280"]["pictures"] == 33
+    assert [seen[f"{name}.html 1280"]["pictures"] for name in ("run", "evaluation", "shadow")] == [33, 8, 6]
     assert all(view["painted"] == view["pictures"] and view["distorted"] == 0 for view in seen.values())
 
 

@@ -32,7 +32,7 @@ def test_words_and_bars_stand_out_from_their_ground(theme):
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
     for ground in ("paper", "leaf"):
         assert all(contrast(colours[name], colours[ground]) >= 4.5 for name in ("ink", "muted", "accent", "even"))
-        assert all(contrast(colours[level], colours[ground]) >= 3.0 for level in LEVELS)
+        assert all(contrast(colours[name], colours[ground]) >= 3.0 for name in (*LEVELS, "first", "second"))
 
 
 def test_a_distribution_s_bars_are_as_long_as_its_probabilities():

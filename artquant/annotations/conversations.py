@@ -1,0 +1,94 @@
+"""The published training JSON: an object an exchange, several exchanges an image; here each becomes a row with a score or with one text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from artquant.annotations.files import File, is_json, parse_objects
+from artquant.annotations.rows import Rows, blank
+from artquant.annotations.values import Refusals, as_array, keys_below, numbers
+from artquant.config import AnnotationSpec
+from artquant.errors import UserError
+from artquant.schema import CRITIQUE_PARTS
+
+SCORE, COMMENT = "score", "comment"
+_NAMES = {"perception": r"\bpercept|\bperceiv", "cognition": r"\bcogni", "emotion": r"\bemotion"}
+_TOPICS = {
+    "perception": r"\bcomposition|\bcolou?r|\blines?\b|\blight|\btexture|\bvisual",
+    "cognition": r"\bsubject|\bsymbol|\btechnique|\bstyle|\bmeaning|\btheme",
+    "emotion": r"\bmood|\bfeel|\batmosphere|\bevoke",
+}
+_OURS = {"id", "image", "gt_score", "level_probs", "conversations", "task_type"}
+
+
+def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
+    """The exchanges of one file as rows; `part` says what each gives: score, perception, cognition, emotion or comment.
+
+    `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError where the file is none of these.
+    """
+    if not is_json(file):
+        raise UserError(f"{file.uri} is no JSON, which the layout conversations is: set annotations.layout=table.")
+    entries, rows, broken = parse_objects(file)
+    if entries and not any("conversations" in entry for entry in entries):
+        raise UserError(f"{file.uri} has no conversations: set annotations.layout=table, or send the published training JSON.")
+    refusals = Refusals(len(entries))
+    images = keys_below(as_array([_text(entry.get("image")) for entry in entries]).cast(pa.string()), spec.images, refusals)
+    tasks = [entry.get("task_type") for entry in entries]
+    is_score = np.array([task == SCORE for task in tasks], bool)
+    is_text = np.array([task == "description" for task in tasks], bool)
+    refusals.refuse(~is_score & ~is_text, "the task_type is neither score nor description", as_array(tasks))
+    raw = as_array([entry.get("gt_score") for entry in entries])
+    scores, is_blank = numbers(raw)
+    refusals.refuse(is_blank & is_score, "there is no score")
+    refusals.refuse(~is_blank & ~np.isfinite(scores), "the score is not a number", raw)
+    is_outside = (scores < spec.scale_low) | (scores > spec.scale_high)
+    refusals.refuse(is_outside, f"the score is outside {spec.scale_low:g} to {spec.scale_high:g}", raw)
+    said = [
+        _said(entry.get("conversations")) if is_description else ("", "") for entry, is_description in zip(entries, is_text, strict=True)
+    ]
+    refusals.refuse(is_text & np.array([not answer for _, answer in said], bool), "the description is empty")
+    parts = [SCORE if task == SCORE else part_of(prompt) for task, (prompt, _) in zip(tasks, said, strict=True)]
+    others = dict.fromkeys(name for entry in entries for name in entry if name not in _OURS)
+    table = blank(
+        len(entries),
+        artwork_id=images,
+        score=pa.array(scores, pa.float64(), mask=np.isnan(scores)),
+        **{
+            part: pa.array([answer if kind == part else None for kind, (_, answer) in zip(parts, said, strict=True)], pa.string())
+            for part in (*CRITIQUE_PARTS, COMMENT)
+        },
+    )
+    for name in others:
+        if name not in table.column_names:
+            table = table.append_column(name, as_array([entry.get(name) for entry in entries]))
+    return Rows([file.name], table, pa.array(parts, pa.string()), np.zeros(len(entries), np.int64), rows, refusals.reasons, [broken])
+
+
+def part_of(prompt: str) -> str:
+    """The part of a critique that a prompt asks for, by its name or else by its topics; a comment where it is none, or several."""
+    for patterns in (_NAMES, _TOPICS):
+        hits = {part: len(set(re.findall(pattern, prompt.lower()))) for part, pattern in patterns.items()}
+        most = [part for part, num in hits.items() if num and num == max(hits.values())]
+        if len(most) == 1 and (patterns is _TOPICS or sum(map(bool, hits.values())) == 1):
+            return most[0]
+        if any(hits.values()):
+            return COMMENT
+    return COMMENT
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _said(conversations: Any) -> tuple[str, str]:
+    """What the human asked and what the model answered first; '' where there is nothing."""
+    turns = [turn for turn in conversations if isinstance(turn, dict)] if isinstance(conversations, list) else []
+    first: dict[Any, str] = {}
+    for turn in turns:
+        if isinstance(turn.get("value"), str):
+            first.setdefault(turn.get("from"), turn["value"].strip())
+    return first.get("human", ""), first.get("gpt", "")

@@ -1,0 +1,94 @@
+"""Annotations as training and evaluation use them: one checked row an artwork, and a row for all that was refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from artquant.annotations.conversations import read_conversations
+from artquant.annotations.files import File, read_files
+from artquant.annotations.rows import join, merge, refuse_repeated, with_one_score
+from artquant.annotations.tables import read_table
+from artquant.config import AnnotationSpec
+from artquant.errors import UserError
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """`num_rows == table.num_rows + num_merged + rejects.num_rows`: no row disappears.
+
+    `table`: `rows.annotation_schema()`, then the input's other columns; by artwork_id. `rejects`: file str, row int64 (from 1), reason str.
+    `digest` changes with the bytes that were sent and with how they are read.
+    """
+
+    table: pa.Table
+    rejects: pa.Table
+    num_rows: int
+    digest: str
+    num_merged: int  # rows that went into another one's artwork: further raters, or the texts of a conversation
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """kind of refusal -> rows, the most frequent first. The kind is what stands before the colon of a reason."""
+        return dict(Counter(reason.partition(": ")[0] for reason in self.rejects["reason"].to_pylist()).most_common())
+
+
+def read_annotations(spec: AnnotationSpec) -> Annotations:
+    """Everything at `spec.uri`.
+
+    Raises UserError where it cannot be read, has no usable columns or rows, has more bad rows than `spec.max_rejected_fraction`, or where
+    all scores are equal.
+    """
+    if not spec.uri:
+        raise UserError("No annotations are named: set annotations.uri to a file, or to a folder or prefix of files.")
+    if not spec.scale_low < spec.scale_high:
+        raise UserError(f"The scale {spec.scale_low:g} to {spec.scale_high:g} is empty: annotations.scale_high must be above scale_low.")
+    files = read_files(spec.uri)
+    are_conversations = spec.layout == "conversations"
+    rows = join([read_conversations(file, spec) if are_conversations else read_table(file, spec) for file in files])
+    refuse_repeated(rows)
+    if are_conversations:
+        rows = with_one_score(rows)
+    rejects = rows.rejects()
+    _check_rejects(rejects, rows.num_rows, spec)
+    table, num_merged = merge(rows, are_raters=not are_conversations)
+    assert rows.num_rows == table.num_rows + num_merged + rejects.num_rows, "rows of annotations were lost"
+    _check_scores(table, spec)
+    return Annotations(table, rejects, rows.num_rows, _digest(files, spec), num_merged)
+
+
+def _check_rejects(rejects: pa.Table, num_rows: int, spec: AnnotationSpec) -> None:
+    if not num_rows:
+        raise UserError(f"The annotations {spec.uri} have no rows: give some.")
+    if rejects.num_rows < num_rows and rejects.num_rows <= spec.max_rejected_fraction * num_rows:
+        return
+    first = rejects.slice(0, 1).to_pylist()[0]
+    advice = "correct them"
+    if rejects.num_rows < num_rows:
+        advice += f", or raise annotations.max_rejected_fraction above {spec.max_rejected_fraction:g}"
+    raise UserError(
+        f"{rejects.num_rows:,} of {num_rows:,} rows of the annotations {spec.uri} cannot be used, "
+        f"first row {first['row']} of {first['file']} ({first['reason']}): {advice}."
+    )
+
+
+def _check_scores(table: pa.Table, spec: AnnotationSpec) -> None:
+    span = pc.min_max(table["score"])
+    if span["min"].as_py() == span["max"].as_py():
+        raise UserError(
+            f"All scores of the annotations {spec.uri} are {span['min'].as_py():g} ({table.num_rows:,} artworks), "
+            "so there is nothing to learn or to compare: give scores that differ."
+        )
+
+
+def _digest(files: list[File], spec: AnnotationSpec) -> str:
+    how = spec.model_dump(include={"layout", "images", "scale_low", "scale_high"})
+    whole = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
+    for file in files:
+        whole.update(hashlib.sha256(file.data).digest())
+    return whole.hexdigest()[:16]

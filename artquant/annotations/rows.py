@@ -1,0 +1,210 @@
+"""Rows of annotations before they are artworks: joined from several files, freed of duplicates, merged where several are one artwork."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from artquant.annotations.layouts import TEXT_COLUMNS
+from artquant.annotations.values import is_kept, shown, texts
+
+
+def annotation_schema() -> pa.Schema:
+    """The columns that every table of annotations has; those of the input follow under their own names."""
+    return pa.schema(
+        [
+            ("artwork_id", pa.string()),  # a key below the pictures' root
+            ("score", pa.float64()),  # on the spec's scale; the mean of the raters where there are several
+            ("sigma", pa.float64()),  # the raters' own standard deviation (n - 1), null where it is not known
+            ("num_raters", pa.int64()),
+            *[(name, pa.string()) for name in TEXT_COLUMNS],
+        ]
+    )
+
+
+def blank(num_rows: int, **columns: pa.Array) -> pa.Table:
+    """`annotation_schema()` with the columns given; all others are null."""
+    schema = annotation_schema()
+    return pa.table([columns.get(field.name, pa.nulls(num_rows, field.type)).cast(field.type) for field in schema], schema)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """N rows of one or several files. `table` has the columns of `annotation_schema()` first.
+
+    `part` (N,) string: which part of an artwork's annotation a row is (a rater, or a text of a conversation); null where it is all of it.
+    `file` and `row` (N,) int64: where it came from; `reasons` (N,) object: what is wrong with it, or None.
+    """
+
+    files: list[str]
+    table: pa.Table
+    part: pa.Array
+    file: np.ndarray
+    row: np.ndarray
+    reasons: np.ndarray
+    broken: list[dict[int, str]]  # of each file: rows that could not be parsed
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.row) + sum(map(len, self.broken))
+
+    def place(self, index: int) -> str:
+        return f"row {self.row[index]} of {self.files[self.file[index]]}"
+
+    def rejects(self) -> pa.Table:
+        """file str, row int64, reason str, by file and row."""
+        found = [(int(self.file[i]), int(self.row[i]), self.reasons[i]) for i in np.flatnonzero(~is_kept(self.reasons))]
+        found += [(number, row, reason) for number, broken in enumerate(self.broken) for row, reason in broken.items()]
+        found.sort()
+        columns = [[self.files[number] for number, _, _ in found], [row for _, row, _ in found], [reason for _, _, reason in found]]
+        return pa.table(columns, pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())]))
+
+
+def join(rows: list[Rows]) -> Rows:
+    """The rows of several files in their order. Columns of the same name that differ in type become decimals, or else texts."""
+    types: dict[str, list[pa.DataType]] = {}
+    for one in rows:
+        for field in one.table.schema:
+            types.setdefault(field.name, []).append(field.type)
+    wanted = {name: _common(kinds) for name, kinds in types.items()}
+    tables = [
+        pa.table(
+            {
+                name: _as(one.table[name], kind) if name in one.table.column_names else pa.nulls(len(one.table), kind)
+                for name, kind in wanted.items()
+            }
+        )
+        for one in rows
+    ]
+    return Rows(
+        [name for one in rows for name in one.files],
+        pa.concat_tables(tables).combine_chunks(),
+        pa.concat_arrays([one.part for one in rows]),
+        np.concatenate([np.full(len(one.row), number) for number, one in enumerate(rows)]),
+        np.concatenate([one.row for one in rows]),
+        np.concatenate([one.reasons for one in rows]),
+        [broken for one in rows for broken in one.broken],
+    )
+
+
+def _common(kinds: list[pa.DataType]) -> pa.DataType:
+    some = {kind for kind in kinds if not pa.types.is_null(kind)} or {pa.string()}
+    if len(some) == 1:
+        return some.pop()
+    return pa.float64() if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in some) else pa.string()
+
+
+def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Array:
+    if column.type == kind:
+        return column
+    return texts(column.combine_chunks()) if kind == pa.string() else column.cast(kind, safe=False)
+
+
+def refuse_repeated(rows: Rows) -> None:
+    """Of rows with the same artwork and part the first counts; an artwork whose first row is all of it takes no parts, and conversely."""
+    kept = np.flatnonzero(is_kept(rows.reasons))
+    if not len(kept):
+        return
+    artwork = _codes(rows.table["artwork_id"].take(pa.array(kept)))
+    part = _codes(rows.part.take(pa.array(kept)))
+    _, first, group = np.unique(artwork, return_index=True, return_inverse=True)
+    is_whole = part < 0
+    is_other_kind = is_whole != is_whole[first[group]]
+    place = artwork * (part.max() + 2) + part + 1
+    _, first_place, same = np.unique(place, return_index=True, return_inverse=True)
+    is_repeated = first_place[same] != np.arange(len(kept))
+    names = rows.part.take(pa.array(kept))
+    for i in np.flatnonzero(is_other_kind | is_repeated):
+        earlier = kept[(first[group] if is_other_kind[i] else first_place[same])[i]]
+        by = "" if part[i] < 0 or is_other_kind[i] else f"{shown(names[int(i)].as_py())} in "
+        rows.reasons[kept[i]] = f"the artwork is annotated already: {by}{rows.place(earlier)}"
+
+
+def with_one_score(rows: Rows) -> Rows:
+    """Rows of which one an artwork has a score: that of the part `score`, or else the first. Refuses those of artworks without any."""
+    score = rows.table["score"].to_pylist()
+    scored: dict[str, int] = {}
+    names, parts = rows.table["artwork_id"].to_pylist(), rows.part.to_pylist()
+    kept = np.flatnonzero(is_kept(rows.reasons))
+    for i in sorted(kept, key=lambda i: (parts[i] != "score", i)):
+        if score[i] is not None:
+            scored.setdefault(names[i], i)
+    for i in kept:
+        if names[i] not in scored:
+            rows.reasons[i] = f"the artwork has texts and no score: {shown(names[i])}"
+        elif scored[names[i]] != i:
+            score[i] = None
+    return replace(rows, table=rows.table.set_column(1, "score", pa.array(score, pa.float64())))
+
+
+def _codes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """Equal values get equal numbers (N,) int64 from 0 on; nulls get -1."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    return column.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def merge(rows: Rows, are_raters: bool) -> tuple[pa.Table, int]:
+    """One row an artwork, by artwork_id, of the rows that are not refused; and how many rows went into others.
+
+    score: the mean of the parts' scores, sigma: their standard deviation (n - 1) where there are several, num_raters: their number where
+    the parts are raters. Texts: the first of each kind, comments one below the other. Other columns: the value where the parts agree.
+    """
+    kept = pa.array(np.flatnonzero(is_kept(rows.reasons)))
+    table, part = rows.table.take(kept), rows.part.take(kept)
+    codes = _codes(table["artwork_id"])
+    num_groups = int(codes.max(initial=-1)) + 1
+    if num_groups < len(table):
+        table = _merged(table, codes, num_groups, part.is_valid().to_numpy(zero_copy_only=False) & are_raters)
+    return table.take(pc.sort_indices(table["artwork_id"])), len(codes) - num_groups
+
+
+def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.ndarray) -> pa.Table:
+    first = np.unique(codes, return_index=True)[1]
+    score = table["score"].to_numpy()
+    is_scored = ~np.isnan(score)
+    num = np.bincount(codes[is_scored], minlength=num_groups)
+    mean = np.bincount(codes[is_scored], score[is_scored], num_groups) / num
+    squares = np.bincount(codes[is_scored], (score - mean[codes])[is_scored] ** 2, num_groups)
+    spread = np.sqrt(squares / np.maximum(num - 1, 1))
+    own = table["sigma"].to_numpy()[first]
+    sigma = np.where(num > 1, spread, own)
+    raters = pc.if_else(pa.array(is_rater[first]), pa.array(num, pa.int64()), table["num_raters"].combine_chunks().take(pa.array(first)))
+    ours: dict[str, Any] = {
+        "artwork_id": table["artwork_id"].take(pa.array(first)),
+        "score": pa.array(mean),
+        "sigma": pa.array(sigma, pa.float64(), mask=np.isnan(sigma)),
+        "num_raters": raters,
+    }
+    for name in table.column_names:
+        if name == "comment":
+            ours[name] = _joined(table[name], codes, num_groups)
+        elif name not in ours:
+            ours[name] = _agreed(table[name].combine_chunks(), codes, num_groups, name in TEXT_COLUMNS)
+    return pa.table(ours)
+
+
+def _agreed(values: pa.Array, codes: np.ndarray, num_groups: int, takes_first: bool) -> pa.Array:
+    """Each group's first value, and null where a group has several unless it `takes_first`."""
+    given = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    groups, place = np.unique(codes[given], return_index=True)
+    source = np.full(num_groups, -1)
+    source[groups] = given[place]
+    if not takes_first:
+        nested = pa.types.is_nested(values.type)
+        equal = _codes(pa.array([json.dumps(value, default=str) for value in values.to_pylist()]) if nested else values)
+        source[codes[given[equal[given] != equal[source[codes[given]]]]]] = -1
+    return values.take(pa.array(source, pa.int64(), mask=source < 0))
+
+
+def _joined(values: pa.ChunkedArray, codes: np.ndarray, num_groups: int) -> pa.Array:
+    given = np.flatnonzero(values.is_valid().to_numpy())
+    lines: dict[int, list[str]] = {}
+    for code, text in zip(codes[given].tolist(), values.take(pa.array(given)).to_pylist(), strict=True):
+        lines.setdefault(code, []).append(text)
+    return pa.array(["\n".join(lines[code]) if code in lines else None for code in range(num_groups)], pa.string())

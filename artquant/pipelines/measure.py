@@ -1,0 +1,178 @@
+"""From score rows and people's ratings to the facts of an evaluation. Ray is not asked here."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from artquant import evaluation, metrics
+from artquant.annotations.rows import annotation_schema
+from artquant.config import EvaluateSpec
+from artquant.metrics import Interval
+from artquant.report.evaluation_facts import CalibrationBin, Miss, Subgroup, Theory
+from artquant.scale import Scale, score_statistics
+from artquant.schema import PROBABILITY_COLUMNS, evaluation_schema
+
+Terms = Mapping[str, Mapping[str, float]]  # artwork_id -> the theory's terms of it
+
+
+def other_columns(annotations: pa.Table) -> list[str]:
+    """What annotators said beside scores and texts: candidates for subgroups."""
+    return [name for name in annotations.column_names if name not in annotation_schema().names]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """N scored artworks, the model and people side by side, by artwork_id. All scores are on the annotations' `scale`."""
+
+    scores: pa.Table  # rows of `score_schema()`
+    people: pa.Table  # their annotations, in the same order
+    scale: Scale
+
+    @classmethod
+    def join(cls, scores: pa.Table, annotations: pa.Table, scale: Scale) -> "Compared":
+        """Artworks without a score are left out. Raises KeyError for a score of an artwork that nobody rated."""
+        scores = scores.sort_by("artwork_id")
+        place = {artwork_id: row for row, artwork_id in enumerate(annotations.column("artwork_id").to_pylist())}
+        rows = [place[artwork_id] for artwork_id in scores.column("artwork_id").to_pylist()]
+        return cls(scores, annotations.take(pa.array(rows, pa.int64())), scale)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        return self.scores.column("artwork_id").to_pylist()
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        return np.stack([self.scores.column(name).to_numpy() for name in PROBABILITY_COLUMNS], axis=1)
+
+    @cached_property
+    def statistics(self) -> dict[str, np.ndarray]:
+        return score_statistics(self.probabilities, self.scale)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.statistics["score"]
+
+    @cached_property
+    def human(self) -> np.ndarray:
+        return self.people.column("score").to_numpy()
+
+    @cached_property
+    def raters_std(self) -> np.ndarray:
+        """(N,), nan where it is not known."""
+        return pc.fill_null(self.people.column("sigma").cast(pa.float64()), math.nan).to_numpy()
+
+    def columns(self, chosen: tuple[str, ...] | None) -> dict[str, list[Any]]:
+        """The columns to look at apart: those that were chosen, else all texts with few values."""
+        if chosen is None:
+            types = {name: self.people.schema.field(name).type for name in other_columns(self.people)}
+            texts = [name for name, kind in types.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+            chosen = tuple(evaluation.telling_columns({name: self.people.column(name).to_pylist() for name in texts}))
+        return {name: self.people.column(name).to_pylist() for name in chosen}
+
+    def table(self, fitted: Sequence[float], terms: Terms) -> pa.Table:
+        """Of `evaluation_schema()`."""
+        known = [terms.get(artwork_id, {}) for artwork_id in self.ids]
+        added = {
+            "human_score": self.human,
+            "human_std": self.people.column("sigma"),
+            "human_level": self.scale.level(self.human).tolist(),
+            "num_raters": self.people.column("num_raters"),
+            "predicted_score": self.predicted,
+            "predicted_level": self.scale.level(self.predicted).tolist(),
+            "fitted_score": pa.array(fitted, pa.float64(), from_pandas=True),
+            "entropy_given_text": [row.get("entropy_given_text") for row in known],
+            "description_nll": [row.get("description_nll") for row in known],
+            "num_description_tokens": [int(row["num_description_tokens"]) if row else None for row in known],
+        }
+        table = pa.table({**{name: self.scores.column(name) for name in self.scores.column_names}, **added})
+        return table.select(evaluation_schema().names).cast(evaluation_schema())
+
+
+def theory_of(compared: Compared, terms: Terms, rounds: int) -> tuple[Theory, dict[str, Any]] | None:
+    """The page's facts and what metrics.json says; None where no artwork has the terms."""
+    rows = [row for row, artwork_id in enumerate(compared.ids) if artwork_id in terms]
+    if not rows:
+        return None
+    of = [terms[compared.ids[row]] for row in rows]
+    y_given_z = compared.statistics["entropy"][rows]
+    y_given_d, d_given_z, tokens = (
+        np.array([term[name] for term in of]) for name in ("entropy_given_text", "description_nll", "num_description_tokens")
+    )
+
+    def mean(values: np.ndarray) -> Interval:
+        return metrics.bootstrap(lambda x, _: float(x.mean()), values, values, rounds=rounds)
+
+    holds, share = evaluation.bound(y_given_z, y_given_d, d_given_z)
+    per_token = metrics.bootstrap(lambda nll, num: float(nll.sum() / num.sum()), d_given_z, tokens, rounds=rounds)
+    theory = Theory(len(rows), mean(y_given_d), mean(d_given_z), mean(y_given_z), holds, share)
+    return theory, {**plain(theory), "h_d_given_z_per_token": plain(per_token), "mean_tokens": float(tokens.mean())}
+
+
+def figures(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
+    """The parts of an `EvaluationReport` that come from the numbers alone."""
+    agreed, fitted = evaluation.agreement(compared.predicted, compared.human, compared.scale, spec.bootstrap_rounds)
+    std, raters = compared.statistics["score_std"], compared.raters_std
+    bins = evaluation.calibration(compared.predicted, compared.human, std, raters)
+    groups = evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human)
+    return {
+        "metrics": agreed,
+        "human": compared.human.tolist(),
+        "predicted": compared.predicted.tolist(),
+        "fitted": fitted.tolist(),
+        "calibration": [CalibrationBin(*one) for one in bins],
+        "coverage": evaluation.coverage(compared.probabilities, compared.scale, compared.human),
+        "spread": [(float(s), float(r)) for s, r in zip(std, raters, strict=True) if math.isfinite(r)],
+        "open_set_mass": compared.scores.column("open_set_mass").to_pylist(),
+        "subgroups": [Subgroup(*group) for group in groups],
+    }
+
+
+def misses(compared: Compared, num: int, picture: Callable[[str], bytes | None]) -> list[Miss]:
+    """The worst ones, with their pictures."""
+    rows = evaluation.worst(compared.predicted, compared.human, num).tolist()
+    with ThreadPoolExecutor(4) as pool:
+        pictures = list(pool.map(picture, [compared.ids[row] for row in rows]))
+    return [
+        Miss(compared.ids[row], float(compared.human[row]), float(compared.predicted[row]), thumbnail)
+        for row, thumbnail in zip(rows, pictures, strict=True)
+    ]
+
+
+def numbers(compared: Compared, facts: Mapping[str, Any], rejects: pa.Table) -> dict[str, Any]:
+    """The figures again, for machines."""
+    mass = np.array(facts["open_set_mass"])
+    spread = evaluation.spread(compared.statistics["score_std"], compared.raters_std)
+    return {
+        "num_artworks": len(compared.ids),
+        "num_rejected": rejects.num_rows,
+        "rejects_by_class": dict(Counter(rejects.column("reject_class").to_pylist())),
+        "metrics": plain(facts["metrics"]),
+        "coverage": {f"{share:g}": inside for share, inside in facts["coverage"].items()},
+        "calibration": plain(facts["calibration"]),
+        "spread": plain(spread),
+        "open_set_mass": {"mean": float(mass.mean()), "least": float(mass.min()), "share_below_half": float((mass < 0.5).mean())},
+        "subgroups": plain(facts["subgroups"]),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Records as dicts, and nan as None: what JSON can say."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    elif hasattr(value, "__dataclass_fields__"):
+        value = asdict(value)
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value

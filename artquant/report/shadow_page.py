@@ -1,0 +1,77 @@
+"""The shadow page: a candidate and the current model side by side on the same held-out artworks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from artquant.report import intervals, plots
+from artquant.report.axes import Axis, linear
+from artquant.report.template import fill
+from artquant.report.text import visible
+from artquant.report.training_facts import Flip, ShadowReport
+from artquant.report.words import count_of, figure, is_known, shorten, signed
+
+
+def render_shadow(report: ShadowReport) -> str:
+    """The complete page, UTF-8 text: about 200 KB at most, and its thumbnails, each a third larger than its JPEG."""
+    scale = linear("", [*report.human, *report.candidate_scores, *report.current_scores])
+    changes = [new - old for new, old in zip(report.candidate_scores, report.current_scores, strict=True)]
+    known = np.array([change for change in changes if is_known(change)], np.float64)
+    return fill(
+        "shadow.html",
+        report=report,
+        headline=headline(report),
+        outcome="promoted" if report.verdict.promoted else "not promoted",
+        mean_change=float(known.mean()) if len(known) else None,
+        usual_change=float(np.abs(known).mean()) if len(known) else None,
+        both=_against("current", report.current_scores, "candidate", report.candidate_scores, scale, "first"),
+        changes=plots.changes("Histogram of candidate less current score", changes, "candidate less current"),
+        of_people=[
+            (f"{who} and people", _against(f"{who}’s score", scores, "human score", report.human, scale, colour), value)
+            for who, scores, colour, value in (
+                ("candidate", report.candidate_scores, "first", report.verdict.candidate_value),
+                ("current", report.current_scores, "second", report.verdict.current_value),
+            )
+        ],
+        flips=[(flip, _scores(flip, scale), nearer(flip)) for flip in report.flips],
+    )
+
+
+def headline(report: ShadowReport) -> str:
+    """Which of the two agrees better with people, and what was done."""
+    verdict, candidate, current = report.verdict, *(shorten(visible(name), 60) for name in (report.candidate, report.current))
+    on = f"on the same {count_of(report.num_artworks, 'held-out artwork')}"
+    if verdict.difference is None or not is_known(verdict.difference):
+        said = f"{candidate} and {current} cannot be told apart {on}."
+    else:
+        order = "better than" if verdict.difference > 0 else "worse than" if verdict.difference < 0 else "as well as"
+        by = f", by {signed(verdict.difference)} in SRCC" if verdict.difference else ""
+        said = f"{candidate} agrees with people {order} {current} {on}{by}."
+        if verdict.difference and is_known(verdict.low) and is_known(verdict.high) and verdict.low <= 0 <= verdict.high:
+            said += " That may be chance."
+    return f"{said} {'It was promoted.' if verdict.promoted else f'{current} stays current.'}"
+
+
+def nearer(flip: Flip) -> str:
+    """Which of the two scores lies nearer to people's."""
+    new, old = abs(flip.candidate - flip.human), abs(flip.current - flip.human)
+    if not (is_known(new) and is_known(old)):
+        return "no human score to compare with"
+    if figure(new, 2) == figure(old, 2):
+        return "both as far from people"
+    return f"the {'candidate' if new < old else 'current model'} is {figure(abs(new - old), 2)} nearer to people"
+
+
+def _against(x_label: str, x: Sequence[float], y_label: str, y: Sequence[float], scale: Axis, colour: str) -> Markup | None:
+    """None where there is nothing to draw."""
+    if not len(x):
+        return None
+    across, up = (scale.named(label) for label in (x_label, y_label))
+    return plots.scatter(f"{y_label} against {x_label} of {len(x):,} artworks", x, y, across, up, colour=colour)
+
+
+def _scores(flip: Flip, scale: Axis) -> Markup:
+    return intervals.scores({"human": flip.human, "candidate": flip.candidate, "current": flip.current}, scale)

@@ -1,0 +1,277 @@
+"""The training loop of one worker: torch and torch.distributed alone, whoever started it."""
+
+import contextlib
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
+
+from artquant.errors import RunFailed
+from artquant.memory import keep_freed_memory
+from artquant.metrics import plcc, srcc
+from artquant.scale import estimate_distribution
+from artquant.storage import open_store
+from artquant.training.data import Pictures, Task
+from artquant.training.lessons import Tutor, collate
+from artquant.training.network import make_network
+from artquant.training.order import step_rows
+from artquant.training.schedule import learning_rate, optimizer_of
+from artquant.training.sight import Sight, start_seeing
+from artquant.training.state import History, RunState, with_validation
+from artquant.training.student import Student, lesson_counts, total_loss
+
+MAX_BAD_STEPS = 5
+MIN_SIGMA = 0.25
+_SEEN_FIRST = 1500  # pictures whose patches a network from nothing starts from
+
+
+def run(task: Task, rank: int, world_size: int, device: torch.device) -> None:
+    """Trains to the end, from the last checkpoint where there is one, and leaves the best weights as `model/` beside the checkpoints.
+
+    Raises RunFailed where the loss stops being a number, or the memory does not suffice.
+    """
+    keep_freed_memory()
+    try:
+        Worker(task, rank, world_size, device).run()
+    except torch.OutOfMemoryError as error:
+        raise RunFailed(
+            f"The memory of {device} does not suffice for fit.batch_size={task.spec.fit.batch_size}: make it smaller and fit.accumulate "
+            "larger, or set fit.gradient_checkpointing=true."
+        ) from error
+
+
+class Worker:
+    def __init__(self, task: Task, rank: int, world_size: int, device: torch.device):
+        self.task, self.spec, self.rank, self.world_size, self.device = task, task.spec, rank, world_size, device
+        self.rows = task.train.to_pylist()
+        self.network = make_network(task.spec, task.checkpoint, self.rows)
+        processor, prompts = self.network.processor, self.network.prompts
+        self.image_size = self.network.model.config.visual_config.visual_model.image_size
+        tutor = Tutor(processor, prompts, task.spec.loss.parts, self.network.model.config.max_position_embeddings)
+        self.lessons = [tutor.lessons(row) for row in self.rows]
+        self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss.sigma)
+        self.state = RunState(open_store(task.output_uri), task.run_id)
+        self.history = self._history()
+        keep = task.spec.fit.keep_in_memory_mb << 20
+        self.pictures = Pictures(task.pictures, [row["artwork_id"] for row in self.rows], self.image_size, keep)
+        judged = task.validation.to_pylist()[: task.spec.fit.validation_limit]
+        self.judged_scores = np.array([row["score"] for row in judged])
+        self.judged_lessons = [tutor.lessons({"score": row["score"]}) for row in judged]
+        self.judged_targets = soft_labels(judged, prompts.scale, task.spec.loss.sigma)
+        self.judged = Pictures(task.pictures, [row["artwork_id"] for row in judged], self.image_size, 1 << 62).kept
+        self.sight_steps = task.spec.sight.steps
+        self.num_steps = self.sight_steps + task.num_steps
+        sight = Sight(self.network.model, task.train, task.spec.sight.columns) if self.sight_steps else None
+        if task.checkpoint is None and self.history.last_step is None:
+            start_seeing(self.network.model, self._first_pictures())
+        self.bare = Student(self.network.model, processor.level_token_ids(prompts.score), sight).to(device)
+        self.student = self._wrapped()
+        self.optimizer = optimizer_of(self.bare, task.spec.fit)
+        if self.history.last_step is not None:
+            self._restore(self.history.last_step)
+
+    def run(self) -> None:
+        fit, start = self.spec.fit, self.history.last_step or 0
+        if self.history.is_finished:
+            return
+        shape = (fit.batch_size, fit.accumulate, self.world_size)
+        order = [step_rows(len(self.rows), fit.seed, step, *shape) for step in range(start, self.num_steps)]
+        mine = np.concatenate([rows[:, self.rank] for rows in order]) if order else np.empty((0, fit.batch_size), np.int64)
+        stream = self.pictures.batches(mine)
+        points: list[dict[str, float]] = []
+        bad, began, since = 0, time.monotonic() - self.history.seconds, start
+        for step, rows in zip(range(start, self.num_steps), order, strict=True):
+            losses = self._step(step, rows, [next(stream) for _ in range(fit.accumulate)])
+            bad = 0 if losses is not None else bad + 1
+            if bad == MAX_BAD_STEPS:
+                raise RunFailed(
+                    f"The loss was no finite number in {bad} steps up to step {step + 1}: lower fit.learning_rate={fit.learning_rate}."
+                )
+            points += [losses] if losses else []
+            done = step + 1
+            self._show(done, done - since, losses or {}, time.monotonic() - began)
+            if done % fit.checkpoint_every == 0 or done == self.num_steps:
+                self._checkpoint(done, points, time.monotonic() - began)
+                points, since = [], done
+        self._finish()
+
+    def _step(self, step: int, rows: np.ndarray, batches: list) -> dict[str, float] | None:
+        """One optimizer step; its losses by task, or None where they were not finite and nothing was changed."""
+        fit, speaks = self.spec.fit, step >= self.sight_steps
+        torch.manual_seed(hash((fit.seed, step, self.rank)) & 0x7FFFFFFF)  # dropout: the same however often the run was broken off
+        counts = lesson_counts(self.lessons, rows) | {"sight": rows.shape[0] * rows.shape[1]}
+        weights = {"description": self.spec.loss.description, "answer": self.spec.loss.score, "level": self.spec.loss.score, "sight": 1.0}
+        totals: dict[str, float] = {}
+        self.student.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        for number, (batch_rows, pixels, is_there) in enumerate(batches):
+            batch = collate(batch_rows, self.lessons if speaks else [()] * len(self.lessons), self.targets, pixels, is_there)
+            with self._syncing(number == len(batches) - 1):
+                with self._autocast():
+                    sums = self.student(batch.to(self.device), speaks)
+                    # DDP and FSDP take the mean over the workers; the counts are already those of all of them.
+                    loss = total_loss(sums, counts, weights) * self.world_size
+                loss.backward()
+            for name, value in sums.items():
+                totals[name] = totals.get(name, 0.0) + value.item() / max(1, counts[name])
+        norm = torch.nn.utils.clip_grad_norm_(self.bare.parameters(), fit.max_grad_norm)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        if not torch.isfinite(norm):
+            return None
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["haste"] * learning_rate(step, self.sight_steps, self.num_steps, fit.learning_rate, fit.warm_up)
+        self.optimizer.step()
+        score = {"score": totals["answer"] + totals["level"]} if speaks else {}
+        return {name: totals[name] for name in ("description", "sight") if name in totals and (speaks or name == "sight")} | score
+
+    def _syncing(self, is_last: bool):
+        """Gradients are exchanged in the last forward pass of a step only."""
+        if self.world_size == 1 or is_last or not hasattr(self.student, "no_sync"):
+            return contextlib.nullcontext()
+        return self.student.no_sync()
+
+    def _autocast(self):
+        dtype = self.spec.fit.dtype
+        is_half = dtype == "bfloat16" or (dtype == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
+
+    def _wrapped(self) -> Any:
+        if self.world_size == 1:
+            return self.bare
+        if self.spec.fit.strategy == "fsdp":
+            from torch.distributed.fsdp import fully_shard
+
+            model = self.network.model.model
+            for layer in [*model.layers, *model.vision_model.encoder.layers]:
+                fully_shard(layer)
+            return fully_shard(self.bare)
+        from torch.nn.parallel import DistributedDataParallel
+
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(self.bare, device_ids=devices, find_unused_parameters=True)
+
+    def _validate(self) -> dict[str, Any]:
+        """SRCC, PLCC and the score task's loss on the validation artworks, each worker judging a share of them."""
+        assert self.judged is not None
+        pixels, is_there = self.judged
+        mine = np.arange(self.rank, len(pixels), self.world_size)
+        passes = -(-len(pixels) // (self.world_size * 16))  # the same for all: FSDP gathers in each
+        values = torch.tensor(self.network.prompts.level_values)
+        scores, level = np.full(len(pixels), np.nan), 0.0
+        self.student.eval()
+        for number in range(passes):
+            rows = mine[number * 16 : (number + 1) * 16]
+            padded = rows if len(rows) else np.zeros(1, np.int64)
+            batch = collate(padded, self.judged_lessons, self.judged_targets, pixels[padded], is_there[padded])
+            with torch.no_grad(), self._autocast():
+                sums = self.student(batch.to(self.device), True, judges=True)
+            if len(rows):
+                scores[rows[is_there[rows]]] = (sums["probabilities"].cpu() @ values).numpy()
+                level += float(sums["level"])
+        if self.world_size > 1:
+            gathered: list = [None] * self.world_size
+            dist.all_gather_object(gathered, (scores, level))
+            scores = np.nanmax([part for part, _ in gathered] + [np.full(len(pixels), -np.inf)], axis=0)
+            scores, level = np.where(np.isinf(scores), np.nan, scores), sum(part for _, part in gathered)
+        known = np.isfinite(scores)
+        pair = scores[known], self.judged_scores[known]
+        found = {"srcc": srcc(*pair), "plcc": plcc(*pair)} if known.any() else {"srcc": np.nan, "plcc": np.nan}
+        record = {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
+        return record | {"losses": {"level": level / max(1, int(known.sum()))}}
+
+    def _checkpoint(self, done: int, points: list[dict[str, float]], seconds: float) -> None:
+        """Validates, gathers the state on the first worker, which stores it; nobody goes on before it is stored."""
+        record = self._validate() if self.judged is not None and len(self.judged[0]) else {"srcc": None, "plcc": None, "losses": {}}
+        names = dict.fromkeys(name for point in points for name in point)
+        mean = {name: float(np.mean([point[name] for point in points if name in point])) for name in names}
+        history = with_validation(self.history, done, record)
+        history = replace(
+            history,
+            digest=self.task.digest,
+            seconds=seconds,
+            num_vanished=len(self.pictures.vanished),
+            curve=[*history.curve, {"step": done, "losses": mean}],
+        )
+        model, optimizer = get_state_dict(self.bare, self.optimizer, options=_OPTIONS)
+        if self.rank == 0:
+            self.state.save({"model": model, "optimizer": optimizer}, history)
+        self.history = history
+        if self.task.board is not None and self.rank == 0:
+            self.task.board.validated.remote(done, record)
+        self._meet()
+
+    def _restore(self, step: int) -> None:
+        state = self.state.load(step)
+        set_state_dict(self.bare, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=_LOADING)
+
+    def _finish(self) -> None:
+        """The best weights, whole, in `model/`; then the run is finished."""
+        if self.history.best_step not in (None, self.history.last_step):
+            self._restore(self.history.best_step)
+        self._export()
+        self.history = replace(self.history, is_finished=True)
+        if self.rank == 0:
+            self.state.note(self.history)
+        self._meet()
+
+    def _export(self) -> None:
+        if self.world_size > 1 and self.spec.fit.strategy == "fsdp":
+            from torch.distributed.checkpoint.state_dict import get_model_state_dict
+
+            state = get_model_state_dict(self.bare, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+            if self.rank:
+                return
+            self.network = make_network(self.spec, self.task.checkpoint, self.rows)
+            weights = {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+            self.network.model.load_state_dict(weights, strict=True)
+        if self.rank == 0:
+            with tempfile.TemporaryDirectory() as folder:
+                self.network.export(Path(folder))
+                for path in sorted(Path(folder).rglob("*")):
+                    if path.is_file():
+                        self.state.store.put_file(f"model/{path.relative_to(folder)}", path)
+
+    def _history(self) -> History:
+        history = self.state.history()
+        if history.last_step is not None and history.digest != self.task.digest:
+            raise RunFailed(f"The run {self.task.run_id} was begun with other data or settings: choose another run_id.")
+        return history
+
+    def _first_pictures(self) -> np.ndarray:
+        if self.pictures.kept is not None:
+            pixels, is_there = self.pictures.kept
+        else:
+            pixels, is_there = self.pictures.load(range(min(_SEEN_FIRST, len(self.rows))))
+        return pixels[is_there][:_SEEN_FIRST]
+
+    def _show(self, done: int, num: int, losses: dict[str, float], seconds: float) -> None:
+        if self.rank == 0 and self.task.board is not None:
+            fit = self.spec.fit
+            self.task.board.trained.remote(done, self.num_steps, fit.batch_size * fit.accumulate * self.world_size, losses, seconds)
+
+    def _meet(self) -> None:
+        if self.world_size > 1:
+            dist.barrier()
+
+
+_OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
+_LOADING = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, strict=False)
+
+
+def soft_labels(rows: list[dict[str, Any]], scale, sigma: float) -> np.ndarray:
+    """(rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); nought where a row has no score.
+
+    A row's own sigma counts where it is given: raters who all agree still mean MIN_SIGMA.
+    """
+    targets = np.zeros((len(rows), 5))
+    known = [i for i, row in enumerate(rows) if row["score"] is not None]
+    if known:
+        spread = np.array([sigma if rows[i].get("sigma") is None else max(rows[i]["sigma"], MIN_SIGMA) for i in known])
+        targets[known] = estimate_distribution(np.array([rows[i]["score"] for i in known]), spread, scale)
+    return targets

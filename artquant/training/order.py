@@ -1,0 +1,24 @@
+"""Which rows a step trains on: a pure function of the seed and the step, so that a run that goes on sees what an unbroken one would."""
+
+from functools import lru_cache
+
+import numpy as np
+
+
+@lru_cache(maxsize=4)
+def _epoch(num_rows: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(num_rows)
+
+
+def drawn(num_rows: int, seed: int, start: int, stop: int) -> np.ndarray:
+    """Rows at the places start .. stop of the endless sequence in which each epoch is a new permutation, (stop - start,) int64."""
+    epochs = range(start // num_rows, -(-stop // num_rows))
+    sequence = np.concatenate([_epoch(num_rows, seed, epoch) for epoch in epochs]) if epochs else np.empty(0, np.int64)
+    first = start - epochs.start * num_rows
+    return sequence[first : first + stop - start]
+
+
+def step_rows(num_rows: int, seed: int, step: int, batch_size: int, accumulate: int, world_size: int) -> np.ndarray:
+    """Rows of one optimizer step, (accumulate, world_size, batch_size) int64: each forward pass of each worker has its own."""
+    size = batch_size * accumulate * world_size
+    return drawn(num_rows, seed, step * size, (step + 1) * size).reshape(accumulate, world_size, batch_size)

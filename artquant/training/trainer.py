@@ -1,0 +1,53 @@
+"""The loop on Ray Train: any number of workers, on CPUs (gloo) or GPUs (nccl); a worker that dies is started again and goes on."""
+
+import os
+import re
+import tempfile
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from artquant.errors import RunFailed
+from artquant.training import loop
+from artquant.training.board import Board, shown
+from artquant.training.data import Task
+
+
+def fit(task: Task) -> None:
+    """Trains; the run's state and its best weights are in the store then. Raises RunFailed with the workers' last words."""
+    spec = task.spec.fit
+    resources = {"CPU": spec.num_cpus} | ({"GPU": spec.num_gpus} if spec.num_gpus else {})
+    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    with tempfile.TemporaryDirectory(prefix="artquant-train-") as folder:  # Ray's own records of the run; the checkpoints are ours
+        trainer = TorchTrainer(
+            train_loop_per_worker=_work,
+            train_loop_config={"task": ray.put(Task(**{**vars(task), "board": board}))},
+            scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.num_gpus > 0, resources_per_worker=resources),
+            run_config=RunConfig(name=task.run_id, storage_path=folder, failure_config=FailureConfig(max_failures=spec.max_failures)),
+        )
+        with shown(board):
+            try:
+                trainer.fit()
+            except Exception as error:  # Ray Train wraps whatever a worker raised
+                raise RunFailed(f"Training failed: {last_words(error)}") from error
+
+
+def _work(config: dict[str, Any]) -> None:
+    task: Task = ray.get(config["task"])
+    context = ray.train.get_context()
+    device = get_device()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    loop.run(task, context.get_world_rank(), context.get_world_size(), device)
+
+
+def last_words(error: BaseException) -> str:
+    """The innermost cause of an error that went through Ray: our own sentence where there is one."""
+    text = str(error)
+    own = re.findall(r"(?:RunFailed|UserError|Reject): (.+)", text)
+    lines = re.findall(r"^\s*[\w.]*(?:Error|Exception|Exit): .+$", text, re.MULTILINE)
+    return (own or lines or [text.strip() or type(error).__name__])[-1].strip()[:500]

@@ -1,0 +1,183 @@
+"""The evaluate job's thin entry point: spec, a home to run in, the pipeline, a table."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artquant.config import AnnotationSpec, EvaluateSpec, load_spec
+from artquant.errors import UserError
+
+if TYPE_CHECKING:
+    from artquant.metrics import Interval
+    from artquant.pipelines.evaluate import Evaluation
+
+DEFAULTS = Path(__file__).with_name("evaluate.yaml")
+NAMES = {
+    "srcc": "SRCC",
+    "plcc": "PLCC",
+    "plcc_fitted": "PLCC, fitted",
+    "krcc": "KRCC",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "rmse_fitted": "RMSE, fitted",
+    "level_accuracy": "same level",
+}
+
+
+def main(overrides: list[str]) -> int:
+    spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
+    check_annotations(spec)
+    from jobs.home import running_ray, say
+    from jobs.score import make_recipe
+
+    with places(spec) as (spec, reopen):
+        check_output(spec)
+        from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
+
+        chosen = choose(spec)
+        recipe = make_recipe(score_spec(spec))
+        if recipe.level_values != spec.annotations.level_values:
+            ours, theirs = (", ".join(f"{value:g}" for value in values) for values in (recipe.level_values, spec.annotations.level_values))
+            say(f"The model's levels stand for {ours}, the annotations' for {theirs}: scores are read on the annotations' scale")
+        with running_ray():
+            evaluation = run_evaluation(spec, recipe, chosen)
+        print_evaluation(evaluation, spec, reopen)
+    return 0
+
+
+def check_remote(overrides: list[str]) -> None:
+    """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
+    spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
+    given = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images, "output": spec.output}
+    for name, value in given.items():
+        if not value:
+            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
+
+
+def check_annotations(spec: EvaluateSpec) -> None:
+    """Raises UserError where only one of the ratings and their pictures is given."""
+    from artquant.scale import Scale
+
+    given = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images}
+    lacking = [name for name, value in given.items() if not value]
+    if len(lacking) == 1:
+        raise UserError(f"{lacking[0]} is needed too: ratings and the pictures that they are of go together.")
+    try:
+        Scale(spec.annotations.level_values)
+    except ValueError as error:
+        raise UserError(f"annotations.level_values cannot be used: {error}.") from error
+
+
+@contextmanager
+def places(spec: EvaluateSpec) -> Iterator[tuple[EvaluateSpec, str | None]]:
+    """The spec with annotations, an output and a model, and the command that opens the store again where it is ours."""
+    from artquant.storage import open_store
+    from jobs.home import embedded_bucket, refuse_other_stores
+
+    given = spec.annotations
+    if given.images and spec.output:
+        yield with_places(spec, given, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
+        return
+    addresses = {"annotations.uri": given.uri, "annotations.images": given.images}
+    addresses |= {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
+    refuse_other_stores(addresses, "annotations.uri, annotations.images and output")
+    for uri in (given.images, spec.output):
+        if uri and not uri.startswith("s3://"):
+            open_store(uri)  # an address of another kind is refused before anything is started
+    with embedded_bucket() as (bucket, reopen):
+        if not given.uri:
+            from jobs.sample import fill_annotations
+
+            given = fill_annotations(bucket, given, spec.sample_size)
+        yield with_places(spec, given, spec.output or bucket.uri_of("results"), spec.registry or bucket.uri_of("models")), reopen
+
+
+def with_places(spec: EvaluateSpec, annotations: AnnotationSpec, output: str, registry: str) -> EvaluateSpec:
+    """Whole addresses: a worker may stand in another folder. `current`, or no model, becomes the address of the registry's current one.
+
+    Raises UserError for `current` where there is none; without a model, artquant-tiny is evaluated then.
+    """
+    from artquant.registry import Registry
+    from artquant.storage import open_store
+
+    model = spec.model
+    if model in (None, "current"):
+        models = Registry(open_store(registry))
+        current = models.current()
+        if current is None and model:
+            raise UserError(f"{registry} has no current model: promote one, or name a checkpoint as model.")
+        model = models.uri_of(current) if current else None
+    annotations = annotations.model_copy(update={"images": open_store(str(annotations.images)).uri})
+    update = {"annotations": annotations, "output": open_store(output).uri, "registry": open_store(registry).uri, "model": model}
+    return spec.model_copy(update=update)
+
+
+def check_output(spec: EvaluateSpec) -> None:
+    """Raises UserError where the pictures cannot be read, or the output cannot be written or has such a run already."""
+    from artquant.results import layout
+    from artquant.storage import FetchError, open_store
+
+    assert spec.annotations.images and spec.output
+    open_store(spec.annotations.images).check_readable()
+    store = open_store(spec.output)
+    try:
+        is_taken = store.exists(layout.evaluation_key(spec.run_id, "spec.yaml"))
+    except FetchError as error:
+        raise UserError(f"Cannot read {store.uri}: {error.message}; check the address and what the credentials allow.") from error
+    if is_taken:
+        raise UserError(f"{store.uri} has an evaluation {spec.run_id} already: choose another run_id.")
+    store.check_writable()
+
+
+def print_evaluation(evaluation: "Evaluation", spec: EvaluateSpec, reopen: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from artquant.report.words import count_of, duration
+    from artquant.results import layout
+    from artquant.storage import open_store
+    from jobs.summary import keep_page
+
+    report, document, console = evaluation.report, evaluation.document, Console(highlight=False)
+    lost = f", {count_of(report.num_rejected, 'artwork')} without a score" if report.num_rejected else ""
+    took = duration((report.finished_at - report.started_at).total_seconds())
+    whole = report.split == "all"
+    which = count_of(report.num_artworks, "annotated artwork" if whole else "artwork") + ("" if whole else f" of the {report.split} split")
+    console.print(f"\n[bold]{report.model_id} on {which}{lost}, in {took}.[/bold]")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(justify="right")
+    table.add_column()
+    for name, interval in report.metrics.items():
+        table.add_row(NAMES.get(name, name), *_figures(interval, is_share=name == "level_accuracy"))
+    for share, inside in report.coverage.items():
+        table.add_row(f"middle {share:.0%}", f"{inside:.0%}", "of people's means lie there")
+    if spread := document["spread"]:
+        said = f"predicted spread, {spread['raters_std']:.2f} among raters; it covers theirs for {spread['share_covered']:.0%}"
+        table.add_row("spread", f"{spread['predicted_std']:.2f}", said)
+    table.add_row("open-set mass", f"{document['open_set_mass']['mean']:.3f}", f"at least {document['open_set_mass']['least']:.3f}")
+    if theory := report.theory:
+        per_token = document["theory"]["h_d_given_z_per_token"]["value"]
+        table.add_row("H(Y|Z)", *_figures(theory.h_y_given_z, f" nats, {count_of(theory.num, 'artwork')}"))
+        table.add_row("H(Y|D)", *_figures(theory.h_y_given_d))
+        table.add_row("H(D|Z)", *_figures(theory.h_d_given_z, f", {per_token:.2f} a token"))
+        holds = "holds" if theory.bound_holds else "does not hold"
+        table.add_row("bound", f"{theory.bound_holds_share:.0%}", f"H(Y|Z) <= H(Y|D) + H(D|Z) {holds} on the means")
+    console.print(table)
+    classes = "  ".join(f"{name} {count:,}" for name, count in document["rejects_by_class"].items())
+    if classes:
+        console.print(f"without a score: {classes}", markup=False)
+    store = open_store(str(spec.output))
+    # Addresses are for copying: never folded, never cut.
+    print(f"\nreport                {keep_page(store, layout.evaluation_key(report.run_id, 'report.html'), f'evaluation-{report.run_id}')}")
+    print(f"predictions           {store.uri_of(layout.evaluation_key(report.run_id, 'scores.parquet'))}")
+    if reopen:
+        print(f"open the store again  {reopen}")
+
+
+def _figures(interval: "Interval", more: str = "", is_share: bool = False) -> tuple[str, str]:
+    """The value, and its interval; a dash where there is none."""
+    value, low, high = ("-" if math.isnan(x) else f"{x:.0%}" if is_share else f"{x:.3f}" for x in interval)
+    return value, f"{low} to {high}{more}"

@@ -1,0 +1,99 @@
+"""The split follows content and nothing else; content is the MD5 of the bytes, wherever it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from artquant.annotations.split import content_digests, split_of
+from artquant.embedded_store import BUCKET
+from artquant.errors import UserError
+from artquant.schema import RejectClass
+from artquant.storage import FetchError, ObjectInfo, Store
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+CONTENT = [md5(str(number).encode()) for number in range(20_000)]
+
+
+def test_splits_have_the_sizes_asked_for() -> None:
+    count = Counter(split_of(content, 0, 0.1, 0.2) for content in CONTENT)
+    assert count["validation"] == pytest.approx(2_000, rel=0.1) and count["test"] == pytest.approx(4_000, rel=0.1)
+    assert sum(count.values()) == len(CONTENT)
+    assert {split_of(content, 0, 0, 0) for content in CONTENT} == {"train"}
+
+
+def test_a_split_is_fixed_by_content_and_seed_for_ever() -> None:
+    # Literal answers: a change here would move artworks between the splits of collections that exist.
+    assert "".join(split_of(content, 0, 0.2, 0.2)[1] for content in CONTENT[:12]) == "rerarrrraera"  # tRain, vAlidation, tEst
+    assert [split_of(content, 1, 0.2, 0.2) for content in CONTENT] != [split_of(content, 0, 0.2, 0.2) for content in CONTENT]
+
+
+def test_a_larger_validation_split_takes_nothing_from_test_and_a_larger_test_split_loses_nothing() -> None:
+    def members(split: str, *fractions: float) -> set[str]:
+        return {content for content in CONTENT if split_of(content, 0, *fractions) == split}
+
+    assert members("test", 0.1, 0.1) == members("test", 0.3, 0.1) < members("test", 0.1, 0.2)
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5), (-0.1, 0.1), (0.1, -0.1)])
+def test_fractions_that_leave_nothing_to_train_on_are_a_sentence(fractions: tuple[float, float]) -> None:
+    with pytest.raises(UserError, match="must be at least 0 and stay below 1 together"):
+        split_of(CONTENT[0], 0, *fractions)
+
+
+def test_digests_are_of_the_bytes_and_missing_artworks_are_left_out(store: Store) -> None:
+    images = {"a.jpg": b"one", "b/c d.jpg": b"two", "again.jpg": b"one", "unasked.jpg": b"three", "empty": b""}
+    for key, data in images.items():
+        store.put(key, data)
+    ids = ["b/c d.jpg", "missing.jpg", "a.jpg", "again.jpg", "b", "empty", "a.jpg"]
+    digests = content_digests(store, ids)
+    assert digests == {key: md5(images[key]) for key in ("b/c d.jpg", "a.jpg", "again.jpg", "empty")}
+    assert list(digests) == ["b/c d.jpg", "a.jpg", "again.jpg", "empty"]
+    assert split_of(digests["a.jpg"], 3, 0.3, 0.3) == split_of(digests["again.jpg"], 3, 0.3, 0.3)
+    store.put("added.jpg", b"four")
+    assert content_digests(store, [*ids, "added.jpg"]) == {**digests, "added.jpg": md5(b"four")}
+    assert content_digests(store.child("nowhere"), ids) == {}
+
+
+def test_an_object_of_several_parts_has_the_digest_of_its_bytes(s3_folder: Store, tmp_path: Path) -> None:
+    data = bytes(17 << 20)
+    (tmp_path / "large").write_bytes(data)
+    s3_folder.put_file("large.tif", tmp_path / "large")
+    s3_folder.put("small.jpg", b"small")
+    etags = {info.key: info.etag for info in s3_folder.list()}
+    assert etags["large.tif"] != md5(data) and etags["small.jpg"] == md5(b"small"), "the premise"
+    assert content_digests(s3_folder, etags) == {"large.tif": md5(data), "small.jpg": md5(b"small")}
+
+
+class Encrypted(Store):
+    """A bucket whose etags look like MD5 sums and are none, as under a KMS key."""
+
+    def list(self, prefix: str = ""):
+        for info in super().list(prefix):
+            yield ObjectInfo(info.key, info.size_bytes, md5(info.key.encode()))
+
+
+def test_etags_that_only_look_like_md5_are_not_believed(s3_folder: Store) -> None:
+    s3_folder.put("a.jpg", b"one")
+    s3_folder.put("b.jpg", b"one")
+    store = Encrypted(s3_folder.uri, s3_folder.uri.removeprefix(f"s3://{BUCKET}/"), s3_folder._backend)
+    assert content_digests(store, ["a.jpg", "b.jpg"]) == {"a.jpg": md5(b"one"), "b.jpg": md5(b"one")}
+
+
+class Denied(Store):
+    def fetch(self, key: str, *, attempts: int = 4, timeout_seconds: float = 30.0):
+        raise FetchError(RejectClass.DENIED, "access is denied (403)")
+
+
+def test_an_artwork_that_is_there_and_cannot_be_read_is_a_sentence(s3_folder: Store) -> None:
+    s3_folder.put("a.jpg", b"one")
+    store = Denied(s3_folder.uri, s3_folder.uri.removeprefix(f"s3://{BUCKET}/"), s3_folder._backend)
+    with pytest.raises(UserError, match=r"Cannot read the artwork .*/a.jpg: access is denied \(403\); check annotations.images"):
+        content_digests(store, ["a.jpg"])

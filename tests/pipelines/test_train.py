@@ -1,0 +1,128 @@
+"""The train job end to end, small: annotations in, a model in the registry out, compared with the current one."""
+
+import json
+import secrets
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from artquant.config import AnnotationSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
+from artquant.errors import UserError
+from artquant.paintings import jpeg, paint
+from artquant.pipelines import train
+from artquant.registry import Registry
+from artquant.report.training_facts import Verdict
+from artquant.storage import Store, open_store
+from jobs.train import recipe_of
+from tests.training.conftest import annotations
+
+SEEDS = range(1_000_000, 1_000_060)
+
+
+@pytest.fixture(scope="module")
+def collection(s3_store: Store) -> Store:
+    """Sixty paintings below `art/` and what people said of them; one row is bad, one artwork is not there."""
+    folder = s3_store.child(f"train-{secrets.token_hex(6)}")
+    for seed in SEEDS:
+        folder.put(f"art/{seed}.jpg", jpeg(paint(seed), 96, quality=85))
+    table = annotations(range(SEEDS.start, SEEDS.stop + 1))
+    scores = table.column("score").to_pylist()
+    table = table.set_column(1, "score", pa.array([*scores[:-2], 87.0, 5.0]))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer)
+    folder.put("ratings.parquet", buffer.getvalue().to_pybytes())
+    return folder
+
+
+def spec_of(collection: Store, **changes) -> TrainSpec:
+    fit = dict(steps=4, batch_size=4, accumulate=1, learning_rate=1e-3, checkpoint_every=4, dtype="float32", num_cpus=0.5)
+    given = AnnotationSpec(
+        uri=collection.uri_of("ratings.parquet"), images=collection.uri_of("art"), validation_fraction=0.2, test_fraction=0.25
+    )
+    spec = TrainSpec(
+        annotations=given,
+        output=collection.uri_of("out"),
+        registry=collection.uri_of("out/models"),
+        loss=LossSpec(score=1.0),
+        fetch=FetchSpec(threads=4),
+        fit=FitSpec(**fit),
+    )
+    return spec.model_copy(update=changes)
+
+
+def trained(spec: TrainSpec) -> train.Trained:
+    splits = train.split_annotations(spec.annotations)
+    train.check(spec, splits)
+    digest = train.run_digest(spec, splits, None)
+    run_id = train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))
+    return train.run_training(spec.model_copy(update={"run_id": run_id}), splits, None, digest, recipe_of)
+
+
+@pytest.mark.timeout(280)
+def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with_it(collection, local_ray):
+    registry = Registry(open_store(collection.uri_of("out/models")))
+    first = trained(spec_of(collection))
+    assert first.report.verdict.promoted and first.report.verdict.current is None
+    assert registry.current() == first.report.run_id
+    assert first.report.num_train + first.report.num_validation + first.report.num_test == 59
+    assert sum(first.report.rejected.values()) == 1 and first.report.num_vanished == 1
+    card = registry.entry(first.report.run_id).card
+    assert card["metrics"]["srcc"]["low"] <= card["metrics"]["srcc"]["value"] <= card["metrics"]["srcc"]["high"]
+
+    second = trained(spec_of(collection))
+    assert second.report.run_id == f"{first.report.run_id}-2"
+    verdict = second.report.verdict
+    assert verdict.current == first.report.run_id and verdict.difference == 0 and not verdict.promoted
+    assert registry.current() == first.report.run_id
+    store = open_store(collection.uri_of(f"out/training/{second.report.run_id}"))
+    assert {"report.html", "shadow.html", "metrics.json", "spec.yaml", "state.json"} <= {info.key for info in store.list()}
+    assert json.loads(store.get("metrics.json"))["verdict"]["promoted"] is False
+    assert second.report.run_id in store.get("report.html").decode()
+    digests = {registry.entry(run).digest for run in (first.report.run_id, second.report.run_id)}
+    assert len(digests) == 1, "the same data, settings and seed make the same weights"
+    assert recipe_of(registry.uri_of(first.report.run_id)).identity.model_digest in digests
+    assert not list(open_store(collection.uri_of("out")).list("_staging")) and not list(open_store(collection.uri_of("out")).list("scores"))
+
+
+def test_what_cannot_be_trained_on_is_refused(collection):
+    spec = spec_of(collection)
+    splits = train.split_annotations(spec.annotations)
+    with pytest.raises(UserError, match=r"fewer than one step takes \(4096\)"):
+        train.check(spec.model_copy(update={"fit": FitSpec(batch_size=1024)}), splits)
+    with pytest.raises(UserError, match="sight.columns names 'weather', which the annotations do not have"):
+        train.check(spec.model_copy(update={"sight": SightSpec(steps=5, columns=("weather",))}), splits)
+    with pytest.raises(UserError, match="No artwork fell to the test split"):
+        no_test = spec.annotations.model_copy(update={"test_fraction": 0.0})
+        train.check(spec, train.split_annotations(no_test))
+    with pytest.raises(UserError, match="below .*set annotations.images"):
+        train.split_annotations(spec.annotations.model_copy(update={"images": collection.uri_of("elsewhere")}))
+
+
+def test_the_runs_name_follows_what_it_is_trained_on(collection):
+    spec = spec_of(collection)
+    splits = train.split_annotations(spec.annotations)
+    digest = train.run_digest(spec, splits, None)
+    elsewhere = spec.model_copy(update={"output": "s3://other/place", "promote": "never", "run_id": "x"})
+    assert train.run_digest(elsewhere, splits, None) == digest
+    assert train.run_digest(spec.model_copy(update={"loss": LossSpec(score=0.5)}), splits, None) != digest
+
+
+def verdict(better_by: float, num: int = 200, **changes) -> Verdict:
+    rng = np.random.default_rng(0)
+    human = rng.normal(size=num)
+    noise = rng.normal(size=num)
+    scores = {"candidate": human + noise * (1 - better_by), "current": human + noise}
+    spec = TrainSpec(run_id="new", output="file:/tmp", **changes)
+    return train.judge(spec, "old", human, scores)
+
+
+def test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin():
+    assert verdict(0.5).promoted and verdict(0.5).low > 0
+    assert not verdict(0.0).promoted
+    assert not verdict(-0.5).promoted and "not above the margin" in verdict(-0.5).why
+    assert not verdict(0.5, margin=0.5).promoted
+    assert not verdict(0.5, num=8).promoted and "too few" in verdict(0.5, num=8).why
+    assert verdict(-0.5, promote="always").promoted
+    assert not verdict(0.5, promote="never").promoted

@@ -1,0 +1,85 @@
+"""Training on real Ray Train and real S3: pictures streamed in order, a worker that dies, the same weights in the end."""
+
+import secrets
+import threading
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+
+from artquant.config import FetchSpec, FitSpec, LossSpec, TrainSpec
+from artquant.model.checkpoint import Checkpoint
+from artquant.paintings import jpeg, paint
+from artquant.pipelines.feed import PictureFeed
+from artquant.storage import Store
+from artquant.training.data import Task
+from artquant.training.state import RunState
+from artquant.training.trainer import fit
+from tests.training.conftest import SEEDS, annotations
+
+
+@pytest.fixture(scope="module")
+def gallery(s3_store: Store) -> Store:
+    folder = s3_store.child(f"gallery-{secrets.token_hex(6)}")
+    for seed in SEEDS:
+        folder.put(f"{seed}.jpg", jpeg(paint(seed), 96, quality=85))
+    return folder
+
+
+@pytest.fixture
+def task(gallery, checkpoint, s3_store, local_ray) -> Task:
+    spec = TrainSpec(
+        loss=LossSpec(score=1.0),
+        fetch=FetchSpec(threads=4),
+        fit=FitSpec(
+            steps=60, batch_size=2, accumulate=1, learning_rate=1e-3, checkpoint_every=10, dtype="float32", max_failures=2, num_cpus=0.5
+        ),
+    )
+    table = annotations(SEEDS)
+    output = s3_store.child(f"training-{secrets.token_hex(6)}").uri
+    parent = Checkpoint.open(str(checkpoint))
+    return Task(spec, "run", output, "d", table.slice(0, 24), table.slice(24), parent, PictureFeed(gallery.uri, spec.fetch), None)
+
+
+def state_of(task: Task) -> RunState:
+    from artquant.storage import open_store
+
+    return RunState(open_store(task.output_uri), task.run_id)
+
+
+def weights_of(task: Task) -> dict[str, torch.Tensor]:
+    state = state_of(task)
+    history = state.history()
+    assert history.is_finished and history.last_step == 60
+    return state.load(60)["model"]
+
+
+@pytest.mark.timeout(240)
+def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken_run(task):
+    """The unbroken run streams its pictures, the other keeps them: also that changes nothing."""
+    streamed = replace(
+        task, run_id="streamed", spec=task.spec.model_copy(update={"fit": task.spec.fit.model_copy(update={"keep_in_memory_mb": 0})})
+    )
+    fit(streamed)
+    killed = threading.Event()
+
+    def kill() -> None:
+        while not killed.is_set():
+            if (state_of(task).history().last_step or 0) >= 20:
+                workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+                for worker in workers:
+                    worker.kill()
+                    killed.set()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    fit(task)
+    assert killed.is_set(), "the run was over before its worker could be killed"
+    thread.join()
+    expected, weights = weights_of(streamed), weights_of(task)
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert [point["step"] for point in state_of(task).history().curve] == [10, 20, 30, 40, 50, 60]
+    assert Checkpoint.open(state_of(task).store.uri_of("model")).prompts == task.checkpoint.prompts

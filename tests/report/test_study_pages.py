@@ -1,0 +1,249 @@
+"""The pages of training, comparison and evaluation say what came of it, whatever is missing, and no text in them is more than text."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import math
+import re
+from collections import Counter
+
+import pytest
+
+from artquant.metrics import Interval
+from artquant.report import evaluation_page, shadow_page, training_page
+from artquant.report.evaluation_page import render_evaluation
+from artquant.report.shadow_page import render_shadow
+from artquant.report.training_facts import Flip, LossPoint, Validation
+from artquant.report.training_page import render_training
+from tests.report import studies
+from tests.report.test_page import HOSTILE, Outline
+
+NAN = Interval(math.nan, math.nan, math.nan)
+HOSTILE_PAGES = {
+    "training": lambda text: render_training(studies.hostile_training(text)),
+    "evaluation": lambda text: render_evaluation(studies.hostile_evaluation(text)),
+    "shadow": lambda text: render_shadow(studies.hostile_shadow(text)),
+}
+PAGES = {
+    "training": lambda: render_training(studies.training()),
+    "first model": lambda: render_training(studies.training(verdict=studies.verdict(**studies.FIRST_EVER), parent=None)),
+    "failed": lambda: render_training(FAILED),
+    "bare training": lambda: render_training(BARE),
+    "evaluation": lambda: render_evaluation(studies.evaluation()),
+    "large evaluation": lambda: render_evaluation(studies.evaluation(60_000, misses=[])),
+    "bare evaluation": lambda: render_evaluation(NOTHING),
+    "shadow": lambda: render_shadow(studies.shadow()),
+    "bare shadow": lambda: render_shadow(studies.shadow(num_artworks=0, human=[], candidate_scores=[], current_scores=[], flips=[])),
+}
+FAILED = studies.training(
+    status="failed", model_id=None, model_uri=None, verdict=None, test={}, num_steps=7, validations=[], message="The disk is full."
+)
+BARE = studies.training(verdict=None, test={}, curve=[], validations=[], rejected={}, reject_examples=[], num_clamped=0, num_vanished=0)
+NOTHING = studies.evaluation(
+    1,
+    num_artworks=0,
+    metrics={"srcc": NAN},
+    human=[],
+    predicted=[],
+    fitted=[],
+    calibration=[],
+    coverage={},
+    spread=[],
+    open_set_mass=[],
+    subgroups=[],
+    theory=None,
+    misses=[],
+)
+
+
+def text_of(page: str) -> str:
+    """What the page says, a space for every tag but a possible line break."""
+    bare = re.sub("<style>.*?</style>|<[^>]*>", " ", page.replace("<wbr>", ""), flags=re.S)
+    return re.sub(r"\s+", " ", html.unescape(bare))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("name", HOSTILE_PAGES)
+def test_hostile_text_adds_no_element_attribute_or_link(name, text):
+    page, plain = HOSTILE_PAGES[name](text), HOSTILE_PAGES[name]("harm/less.jpg")
+    hostile, harmless = Outline(page), Outline(plain)
+    counts = [Counter(tag for tag, _ in outline.tags if tag != "wbr") for outline in (hostile, harmless)]
+    assert counts[0] == counts[1]
+    assert {attr for _, attrs in hostile.tags for attr in attrs} == {attr for _, attrs in harmless.tags for attr in attrs}
+    assert all(attrs["href"].startswith(("#", "data:,")) for _, attrs in hostile.tags if "href" in attrs)
+    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in hostile.tags if tag == "img")
+    assert not re.search("[\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\x00-\x09\x0b-\x1f\x7f-\x9f]", page)
+
+
+@pytest.mark.parametrize("name", HOSTILE_PAGES)
+def test_hostile_text_is_there_to_be_read(name):
+    assert Outline(HOSTILE_PAGES[name]("<i>x</i>")).text.count("<i>x</i>") >= 5
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_are_whole_named_and_show_no_python(name):
+    page = PAGES[name]()
+    outline = Outline(page)
+    assert not re.search(r"\b(nan|inf|None|NaN)\b", page), "a number that is none shows as a dash"
+    assert all(attrs["alt"] for tag, attrs in outline.tags if tag == "img")
+    charts = [attrs for tag, attrs in outline.tags if tag == "svg" and "class" in attrs]
+    assert all(attrs.get("aria-hidden") == "true" or (attrs["aria-label"] and attrs["role"] == "img") for attrs in charts)
+    headings = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == 1 and headings.count(1) == 1
+    assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
+    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert {attrs["href"][1:] for _, attrs in outline.tags if attrs.get("href", "").startswith("#")} == set(ids)
+    assert " style=" not in page and len(page.encode()) < 700_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        (
+            {},
+            "learned from 8,204 artworks in 42 min 00 s. It ranks 1,034 artworks that it had never seen with an SRCC of 0.871. It replaces",
+        ),
+        ({"verdict": studies.verdict(promoted=False)}, "with an SRCC of 0.871. portraits-2026-10-02 stays current."),
+        ({"verdict": studies.verdict(**studies.FIRST_EVER)}, "It is the first current model."),
+        ({"verdict": studies.verdict(**studies.FIRST_EVER, promoted=False)}, "It was not promoted, and no model is current."),
+        ({"verdict": None, "test": {"srcc": NAN}}, "portraits-2026-11-21 learned from 8,204 artworks in 42 min 00 s."),
+        ({"status": "failed", "verdict": None, "num_steps": 1}, "Training failed after 42 min 00 s and 1 step. No model was published"),
+    ],
+)
+def test_the_training_headline_says_what_came_of_it(changes, sentences):
+    report = studies.training(**changes)
+    assert sentences in training_page.headline(report) and sentences in text_of(render_training(report))
+
+
+def test_a_failed_training_says_why_and_promises_nothing():
+    text = text_of(render_training(FAILED))
+    for words in (
+        "The disk is full.",
+        "The run ended before its model could be compared.",
+        "The run ended before the test.",
+        "No validation",
+    ):
+        assert words in text
+    assert "promoted" not in text
+
+
+def test_a_training_without_anything_to_draw_says_so():
+    text = text_of(render_training(BARE))
+    for words in ("compared with none", "No artwork was set aside for a test.", "No loss was recorded.", "Every row was used."):
+        assert words in text
+
+
+def test_the_best_validation_is_the_earliest_of_the_highest_and_never_one_without_a_number():
+    values = [0.5, math.nan, 0.8, 0.8, None, math.inf]
+    validations = [Validation(step, value, 0.5, {}) for step, value in enumerate(values)]
+    assert training_page.best_validation(validations).step == 2
+    assert training_page.best_validation(validations[1:2]) is None and training_page.best_validation([]) is None
+    page = render_training(studies.training(validations=validations))
+    assert page.count("(best)") == 1 and "best 0.800" in page and "3 validations left a gap" in text_of(page)
+
+
+def test_validations_that_are_all_without_a_number_are_told_not_drawn():
+    page = render_training(studies.training(validations=[Validation(5, None, math.nan, {"score": math.inf})]))
+    assert "1 validation, none with a correlation" in text_of(page) and "Agreement with people</h3>" not in page
+
+
+def test_a_single_point_of_a_loss_is_drawn_and_one_that_is_not_finite_is_not():
+    page = render_training(studies.training(curve=[LossPoint(10, {"score": 1.5, "sight": math.nan})], validations=[]))
+    assert page.count("training at 10: 1.500") == 1 and "Loss: sight" in page
+
+
+def test_rejected_rows_are_listed_largest_reason_first_with_file_and_row():
+    text = text_of(render_training(studies.training()))
+    assert text.index("score outside 0 to 10 14") < text.index("no score 3") < text.index("artwork named twice without a rater 2")
+    assert "ratings-3.csv 812 score outside 0 to 10: 73" in text and "3 of 19." in text
+    assert "12 scores beyond the levels’ values were moved" in text and "1 annotated artwork was not among" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {},
+            "on 412 artworks of the test split: its order agrees with people’s at an SRCC of 0.871, somewhere from 0.853 to 0.887. It is",
+        ),
+        ({"split": "all", "num_rejected": 0}, "on 412 annotated artworks: its order"),
+        (
+            {"metrics": {"srcc": NAN, "mae": NAN}},
+            "its order cannot be compared with people’s, as all scores on one side are alike. 2 artworks got",
+        ),
+        ({"num_artworks": 0}, "could not be compared with people on any artwork. 2 artworks got no score."),
+    ],
+)
+def test_the_evaluation_headline_says_how_well_it_agrees(changes, sentence):
+    assert sentence in evaluation_page.headline(dataclasses.replace(studies.evaluation(), **changes))
+
+
+def test_an_evaluation_of_nothing_says_so_in_every_section():
+    text = text_of(render_evaluation(NOTHING))
+    for words in ("No artwork has both", "Nothing to draw.", "no column to look at apart", "Not estimated", "No artwork is shown."):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        (
+            {},
+            "The bound holds on the average: 0.71 ≤ 0.94 + 88.30 = 89.24 nats. It holds for 100 % of the artworks, each by itself. As five",
+        ),
+        ({"h_d_given_z": Interval(0.1, 0.1, 0.1)}, "0.71 ≤ 0.94 + 0.10 = 1.04 nats. It holds for 100 % of the artworks, each by itself."),
+        (
+            {"h_y_given_z": Interval(1.5, 1, 2), "h_d_given_z": Interval(0.1, 0, 1), "bound_holds": False, "bound_holds_share": 0.125},
+            "The bound does not hold on the average: 1.50 > 0.94 + 0.10 = 1.04 nats. It holds for 12.5 % of the artworks",
+        ),
+        ({"h_y_given_d": NAN}, "cannot be said: a term is not finite."),
+    ],
+)
+def test_the_theory_says_whether_the_bound_holds_and_when_that_says_little(changes, verdict):
+    theory = dataclasses.replace(studies.evaluation(1).theory, **changes)
+    page = render_evaluation(studies.evaluation(30, theory=theory))
+    assert verdict in text_of(page) and evaluation_page.bound(theory).startswith(("The bound", "Whether"))
+    assert ("binds nothing" in page) == (changes == {})
+
+
+def test_the_tables_hold_the_evaluation_s_numbers():
+    text = text_of(render_evaluation(studies.evaluation()))
+    for words in ("KRCC 0.689 0.667 to 0.709", "abstract 44 0.710 0.740 0.93", "(none) 2 – – 0.40", "middle 80 % 78.0 %"):
+        assert words in text
+    assert text.index("H(Y|Z) 0.71 0.68 to 0.74") < text.index("H(Y|D) 0.94") < text.index("H(D|Z) 88.30")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({}, "better than portraits-2026-10-02 on the same 412 held-out artworks, by +0.013 in SRCC. It was promoted."),
+        (
+            {"difference": 0.001, "low": -0.01, "promoted": False},
+            "by +0.001 in SRCC. That may be chance. portraits-2026-10-02 stays current.",
+        ),
+        ({"difference": -0.02, "low": -0.03, "high": -0.01, "promoted": False}, "worse than portraits-2026-10-02 on the same 412"),
+        ({"difference": 0.0, "promoted": False}, "as well as portraits-2026-10-02 on the same 412 held-out artworks."),
+        ({"difference": math.nan, "promoted": False}, "cannot be told apart on the same 412 held-out artworks."),
+    ],
+)
+def test_the_shadow_headline_says_which_is_better_and_whether_that_is_sure(changes, sentences):
+    report = studies.shadow(verdict=studies.verdict(**changes))
+    assert sentences in shadow_page.headline(report) and sentences in text_of(render_shadow(report))
+
+
+@pytest.mark.parametrize(
+    ("human", "judgement"),
+    [
+        (2.0, "the candidate is 2.00 nearer to people"),
+        (4.0, "the current model is 2.00 nearer"),
+        (3.0, "both as far"),
+        (math.nan, "no human score"),
+    ],
+)
+def test_a_flip_says_who_is_nearer_to_people(human, judgement):
+    flip = Flip("a.jpg", human, 2.0, 4.0, None)
+    assert shadow_page.nearer(flip).startswith(judgement)
+    page = render_shadow(studies.shadow(30, flips=[flip]))
+    assert "4.00 → 2.00" in page and judgement in page and "no picture kept" in page
