@@ -52,8 +52,11 @@ bench: $(READY)  ## measure the engine and the pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
 
+ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
+	@$(BIN)/python -m jobs.ablate
+
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup submit models promote rollback test check lint types bench clean
+.PHONY: help setup submit models promote rollback test check lint types bench clean ablate
 .DEFAULT_GOAL := help

@@ -36,7 +36,7 @@ BUCKET = "artquant"
 _SERVERS = ("s3", "filer", "master", "volume", "admin")  # ports base, base + 1, ..., and their gRPC 10,000 above
 _GRPC_OFFSET = 10_000
 _BASES = range(11_000, 22_000, len(_SERVERS))  # so that all stay below the kernel's ephemeral ports
-_READY_SECONDS = 20.0
+_READY_SECONDS = 40.0
 _TRIES = 3  # another may take a port between the look and the start
 _STOP_SECONDS = 3.0  # an ordered stop takes 1 to 30 s; what was acknowledged survives SIGKILL
 _TAKEOVER_SECONDS = 10.0
@@ -220,7 +220,7 @@ class EmbeddedStore:
         )
         while time.monotonic() < deadline and self._server.poll() is None:
             try:
-                client.put(".artquant-ready", b"")
+                client.put(".artquant-ready", b"1")  # with content: an empty object needs no volume server
                 client.delete(".artquant-ready")
             except (BaseError, OSError):
                 time.sleep(0.05)

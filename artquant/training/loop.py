@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,12 @@ class Worker:
         shape = (fit.batch_size, fit.accumulate, self.world_size)
         order = [step_rows(len(self.rows), fit.seed, step, *shape) for step in range(start, self.num_steps)]
         mine = np.concatenate([rows[:, self.rank] for rows in order]) if order else np.empty((0, fit.batch_size), np.int64)
-        stream = self.pictures.batches(mine)
+        with contextlib.closing(self.pictures.batches(mine)) as stream:
+            self._learn(start, order, stream)
+        self._finish()
+
+    def _learn(self, start: int, order: list[np.ndarray], stream: Iterator) -> None:
+        fit = self.spec.fit
         points: list[dict[str, float]] = []
         bad, began, since = 0, time.monotonic() - self.history.seconds, start
         for step, rows in zip(range(start, self.num_steps), order, strict=True):
@@ -99,7 +105,6 @@ class Worker:
             if done % fit.checkpoint_every == 0 or done == self.num_steps:
                 self._checkpoint(done, points, time.monotonic() - began)
                 points, since = [], done
-        self._finish()
 
     def _step(self, step: int, rows: np.ndarray, batches: list) -> dict[str, float] | None:
         """One optimizer step; its losses by task, or None where they were not finite and nothing was changed."""
@@ -187,7 +192,8 @@ class Worker:
 
     def _checkpoint(self, done: int, points: list[dict[str, float]], seconds: float) -> None:
         """Validates, gathers the state on the first worker, which stores it; nobody goes on before it is stored."""
-        record = self._validate() if self.judged is not None and len(self.judged[0]) else {"srcc": None, "plcc": None, "losses": {}}
+        is_judged = done > self.sight_steps and self.judged is not None and len(self.judged[0]) > 0
+        record = self._validate() if is_judged else {"srcc": None, "plcc": None, "losses": {}}
         names = dict.fromkeys(name for point in points for name in point)
         mean = {name: float(np.mean([point[name] for point in points if name in point])) for name in names}
         history = with_validation(self.history, done, record)
@@ -202,7 +208,7 @@ class Worker:
         if self.rank == 0:
             self.state.save({"model": model, "optimizer": optimizer}, history)
         self.history = history
-        if self.task.board is not None and self.rank == 0:
+        if self.task.board is not None and self.rank == 0 and is_judged:
             self.task.board.validated.remote(done, record)
         self._meet()
 

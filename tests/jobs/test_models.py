@@ -12,6 +12,7 @@ import pytest
 from artquant.config import ScoreSpec, load_spec
 from artquant.embedded_store import EmbeddedStore
 from artquant.errors import UserError
+from artquant.model.checkpoint import Checkpoint
 from artquant.registry import Registry
 from artquant.storage import Store, open_store
 from jobs.models import main
@@ -152,13 +153,15 @@ def test_current_is_the_address_of_the_promoted_model_and_stays_so_after_a_promo
     monkeypatch.setenv("ARTQUANT_CACHE", str(tmp_path / "cache"))
     registry = Registry(s3_folder.child("models"))
     for seed, model_id in enumerate(("night-1", "night-2")):
-        registry.publish(model_id, save_random_checkpoint(tmp_path / model_id, seed=seed), {})
+        folder = save_random_checkpoint(tmp_path / model_id, seed=seed)
+        registry.publish(model_id, folder, {"model_digest": Checkpoint.open(str(folder)).model_digest})
     registry.promote("night-1")
     asked = load_spec(ScoreSpec, None, ["model=current", "input=x", f"output={s3_folder.uri}/"])  # whose models are below <output>/models
     spec = with_current_model(asked, is_embedded=False)
     registry.promote("night-2")
     assert spec == asked.model_copy(update={"model": registry.uri_of("night-1"), "registry": s3_folder.uri_of("models")})
-    assert make_recipe(spec).identity.model_id == "night-1"
+    identity = make_recipe(spec).identity
+    assert (identity.model_id, identity.model_digest) == ("night-1", registry.entry("night-1").digest)
     named = asked.model_copy(update={"output": "elsewhere", "registry": s3_folder.uri_of("models")})
     assert with_current_model(named, is_embedded=True).model == registry.uri_of("night-2")
     for model in (None, "./current", "s3://museum/models/current"):
