@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from artquant.errors import UserError
 
 
-def _name(value: str) -> str:
+def checked_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
         raise ValueError("takes letters, digits, dots, dashes and underscores")
     return value
@@ -57,7 +57,7 @@ class ScoreSpec(Section):
 
     input: str | None = Field(None, description="where the pictures are: s3://bucket/prefix or a folder; none: the sample collection")
     output: str | None = Field(None, description="where the results go: s3://bucket/prefix or a folder; none: the embedded store")
-    model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder or a hub name; none: artquant-tiny")
+    model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
     exclude: tuple[str, ...] = Field((), description="patterns of keys that are no artworks, as in *.tsv")
@@ -78,7 +78,7 @@ class ScoreSpec(Section):
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return _name(value)
+        return checked_name(value)
 
 
 class AnnotationSpec(Section):
@@ -101,7 +101,9 @@ class LossSpec(Section):
 
     description: float = Field(1.0, ge=0, description="weight of the descriptions' cross-entropy")
     score: float = Field(0.05, ge=0, description="weight of the score task: cross-entropy of the answer and divergence of the levels")
-    parts: tuple[str, ...] = Field(("perception", "cognition", "emotion"), description="which texts are learnt; () for scores alone")
+    parts: tuple[Literal["perception", "cognition", "emotion"], ...] = Field(
+        ("perception", "cognition", "emotion"), description="which texts are learnt; () for scores alone"
+    )
     sigma: float = Field(1.0, gt=0, description="spread of the soft labels where the raters' own is not known")
 
 
@@ -166,7 +168,7 @@ class TrainSpec(Section):
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str | None) -> str | None:
-        return value if value is None else _name(value)
+        return value if value is None else checked_name(value)
 
 
 class EvaluateSpec(Section):
@@ -193,7 +195,7 @@ class EvaluateSpec(Section):
     @field_validator("run_id")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        return _name(value)
+        return checked_name(value)
 
     @field_validator("subgroups", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artquant.config import _name
+from artquant.config import checked_name
 from artquant.errors import UserError
 from artquant.schema import RejectClass
 from artquant.storage import Conflict, FetchError, Store
@@ -175,7 +175,9 @@ class Registry:
         try:
             document = json.loads(found[0])
             pointer = Pointer(
-                _name(document["model_id"]), datetime.fromisoformat(document["at"]), tuple(_name(name) for name in document["previous"])
+                checked_name(document["model_id"]),
+                datetime.fromisoformat(document["at"]),
+                tuple(checked_name(name) for name in document["previous"]),
             )
         except (ValueError, LookupError, TypeError) as error:
             where = self._store.uri_of(CURRENT)
@@ -208,7 +210,7 @@ class Registry:
 
 def _is_id(text: str) -> bool:
     try:
-        _name(text)
+        checked_name(text)
     except ValueError:
         return False
     return text != CURRENT
@@ -216,7 +218,7 @@ def _is_id(text: str) -> bool:
 
 def _checked(model_id: str) -> str:
     try:
-        _name(model_id)
+        checked_name(model_id)
     except ValueError as error:
         raise UserError(f"{model_id!r} is no model's id: an id {error}, 100 at most, and begins with a letter or digit.") from error
     if model_id == CURRENT:

@@ -105,6 +105,7 @@ def free_run_id(given: str | None, digest: str, registry: Registry) -> str:
     """The run's name: the given one, or one made from what is trained on, numbered where such a run has ended in a model already."""
     taken = {entry.model_id for entry in registry.entries()}
     if given:
+        registry.uri_of(given)  # refuses what cannot be a model's name
         if given in taken:
             raise UserError(f"The registry has a model {given} already: choose another run_id.")
         return given

@@ -1,0 +1,140 @@
+"""The train job as a person types it: bad input is a sentence, and a job that was killed goes on with the same command."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from artquant.paintings import jpeg, paint
+from artquant.storage import open_store
+from artquant.training.state import RunState
+from jobs.submit import main
+from tests.checkpoints import save_random_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = range(5_000_000, 5_000_040)
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("collection")
+    (folder / "art").mkdir()
+    for seed in SEEDS:
+        (folder / "art" / f"{seed}.jpg").write_bytes(jpeg(paint(seed), 96, quality=85))
+    write_ratings(folder / "ratings.csv", [paint(seed).score for seed in SEEDS])
+    save_random_checkpoint(folder / "parent", scale=3.0, max_critique_tokens=8)
+    return folder
+
+
+def write_ratings(path: Path, scores: list) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["artwork_id", "score"])
+        rows.writerows((f"{seed}.jpg", score) for seed, score in zip(SEEDS, scores, strict=True))
+
+
+def settings(collection: Path, output: Path, **changes) -> list[str]:
+    given = {
+        "annotations.uri": collection / "ratings.csv",
+        "annotations.images": collection / "art",
+        "annotations.validation_fraction": 0.2,
+        "annotations.test_fraction": 0.2,
+        "output": output,
+        "model": collection / "parent",
+        "fit.steps": 40,
+        "fit.batch_size": 2,
+        "fit.accumulate": 1,
+        "fit.dtype": "float32",
+        "fit.learning_rate": 0.001,
+        "fit.checkpoint_every": 5,
+        "fetch.threads": 4,
+        **changes,
+    }
+    return [f"{name}={value}" for name, value in given.items()]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"annotations.images": ""}, "annotations.images is needed too"),
+        ({"annotations.uri": "nowhere.csv"}, "nowhere.csv"),
+        ({"annotations.scale_high": 2}, "outside"),
+        ({"fit.batch_size": 500}, "fewer than one step takes (500)"),
+        ({"model": "nowhere"}, "The model nowhere cannot be used: there is no folder nowhere."),
+        ({"model": "current"}, "has no current model"),
+        ({"run_id": "current"}, "current"),
+        ({"fit.stepps": 3}, "There is no setting 'fit.stepps'"),
+        ({"loss.parts": "[smell]"}, "loss.parts"),
+    ],
+)
+def test_what_a_person_can_cause_ends_in_one_sentence_and_exit_code_2(changes, said, collection, tmp_path, capsys):
+    arguments = [setting for setting in settings(collection, tmp_path / "out", **changes) if setting != "annotations.images="]
+    assert main(["train", *arguments]) == 2
+    complaint = capsys.readouterr().err.strip()
+    assert said in complaint and len(complaint.splitlines()) == 1 and "Traceback" not in complaint
+
+
+def test_scores_that_are_all_equal_teach_nothing(collection, tmp_path, capsys):
+    write_ratings(tmp_path / "same.csv", [5.0] * len(SEEDS))
+    assert main(["train", *settings(collection, tmp_path / "out", **{"annotations.uri": tmp_path / "same.csv"})]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_tokenizer_without_a_token_for_each_level_is_refused(collection, tmp_path, capsys):
+    folder = save_random_checkpoint(tmp_path / "odd", max_critique_tokens=8)
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["model"]["merges"] = [pair for pair in document["model"]["merges"] if "excellent" not in "".join(pair)]
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    assert main(["train", *settings(collection, tmp_path / "out", model=folder)]) == 2
+    assert "no single token for the level excellent" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(collection, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "llama"}')
+    assert main(["train", *settings(collection, tmp_path / "out", model=tmp_path / "other")]) == 2
+    assert "is a checkpoint of 'llama', not of 'mplug_owl2'" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(280)
+def test_a_job_that_is_killed_goes_on_with_the_same_command_and_ends_with_the_same_weights(collection, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
+
+    def start(output: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "jobs.submit", "train", *settings(collection, tmp_path / output)]
+        quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        home = {"ARTQUANT_HOME": str(tmp_path / "home")}
+        return subprocess.Popen(command, cwd=ROOT, env=environment | home, start_new_session=True, **quiet)
+
+    unbroken = start("unbroken")
+    _, said = unbroken.communicate(timeout=150)
+    assert unbroken.returncode == 0, said
+    killed = start("killed")
+    while not (found := list((tmp_path / "killed" / "training").glob("*/state.json"))) or history_of(found[0]).last_step < 10:
+        assert killed.poll() is None, killed.stderr.read()
+        time.sleep(0.02)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not history_of(found[0]).is_finished, "the run was over before it could be killed"
+    again = start("killed")
+    _, said = again.communicate(timeout=150)
+    assert again.returncode == 0, said
+    (one,), (other,) = ((tmp_path / name / "training").glob("*/state.json") for name in ("unbroken", "killed"))
+    assert one.parent.name == other.parent.name
+    expected, weights = (RunState(open_store(str(path.parents[2])), path.parent.name).load(40)["model"] for path in (one, other))
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    models = [path.parent.name for path in (tmp_path / "killed" / "models").glob("*/card.json")]
+    assert models == [one.parent.name]
+    assert yaml.safe_load((other.parent / "spec.yaml").read_text())["run_id"] == models[0]
+
+
+def history_of(path: Path):
+    return RunState(open_store(str(path.parents[2])), path.parent.name).history()
