@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from artquant.config import checked_name
+from artquant.embedded_store import BUCKET
 from artquant.errors import UserError
 from artquant.schema import RejectClass
 from artquant.storage import Conflict, FetchError, Store
@@ -112,6 +113,15 @@ class Registry:
     def current(self) -> str | None:
         pointer = self.pointer()
         return pointer.model_id if pointer else None
+
+    def current_uri(self) -> str:
+        """Where the current model lies: an address that never changes, whatever is promoted later. Raises UserError where none is current,
+        or it is gone."""
+        if (model_id := self.current()) is None:
+            place = "" if self._store.uri == f"s3://{BUCKET}/models" else f" REGISTRY={self._store.uri}"
+            raise UserError(f"{self._store.uri} has no current model: make promote MODEL=id{place}, or name a checkpoint as model.")
+        self.entry(model_id)
+        return self.uri_of(model_id)
 
     def pointer(self) -> Pointer | None:
         """None where nothing was ever promoted."""

@@ -102,13 +102,9 @@ def with_places(spec: EvaluateSpec, annotations: AnnotationSpec, output: str, re
     from artquant.registry import Registry
     from artquant.storage import open_store
 
-    model = spec.model
-    if model in (None, "current"):
-        models = Registry(open_store(registry))
-        current = models.current()
-        if current is None and model:
-            raise UserError(f"{registry} has no current model: promote one, or name a checkpoint as model.")
-        model = models.uri_of(current) if current else None
+    models, model = Registry(open_store(registry)), spec.model
+    if model == "current" or (model is None and models.current()):
+        model = models.current_uri()
     annotations = annotations.model_copy(update={"images": open_store(str(annotations.images)).uri})
     update = {"annotations": annotations, "output": open_store(output).uri, "registry": open_store(registry).uri, "model": model}
     return spec.model_copy(update=update)

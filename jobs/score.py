@@ -74,13 +74,7 @@ def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
 
     embedded = f"s3://{BUCKET}/models" if is_embedded else None
     store = open_store(spec.registry or embedded or f"{str(spec.output).rstrip('/')}/models")
-    models = Registry(store)
-    current = models.current()
-    if current is None:
-        place = "" if store.uri == embedded else f" REGISTRY={store.uri}"
-        raise UserError(f"{store.uri} has no current model: make promote MODEL=id{place}, or name a checkpoint as model.")
-    models.entry(current)  # refused where the model itself is gone
-    return spec.model_copy(update={"model": models.uri_of(current), "registry": store.uri})
+    return spec.model_copy(update={"model": Registry(store).current_uri(), "registry": store.uri})
 
 
 def make_recipe(spec: ScoreSpec):

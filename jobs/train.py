@@ -108,13 +108,7 @@ def with_places(spec: TrainSpec, output: str, registry: str) -> TrainSpec:
     from artquant.registry import Registry
     from artquant.storage import open_store
 
-    model = spec.model
-    if model == "current":
-        models = Registry(open_store(registry))
-        current = models.current()
-        if current is None:
-            raise UserError(f"{registry} has no current model: promote one, or name a checkpoint as model.")
-        model = models.uri_of(current)
+    model = Registry(open_store(registry)).current_uri() if spec.model == "current" else spec.model
     images = open_store(str(spec.annotations.images)).uri
     annotations = spec.annotations.model_copy(update={"images": images})
     update = {"annotations": annotations, "output": open_store(output).uri, "registry": open_store(registry).uri, "model": model}

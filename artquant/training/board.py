@@ -19,6 +19,7 @@ class Board:
     def __init__(self):
         self.now: dict[str, Any] = {}
         self.validations: list[tuple[int, dict[str, Any]]] = []
+        self.refusal: str | None = None
 
     def trained(self, step: int, num_steps: int, examples_per_step: int, losses: dict[str, float], seconds: float) -> None:
         started = self.now.get("started") or (step - 1, seconds)
@@ -26,6 +27,13 @@ class Board:
 
     def validated(self, step: int, record: dict[str, Any]) -> None:
         self.validations.append((step, record))
+
+    def refuse(self, why: str) -> None:
+        """The run cannot go on, however often it is started again."""
+        self.refusal = why
+
+    def refused(self) -> str | None:
+        return self.refusal
 
     def look(self) -> tuple[dict[str, Any], list[tuple[int, dict[str, Any]]]]:
         return self.now, self.validations

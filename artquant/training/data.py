@@ -1,6 +1,6 @@
 """What a worker of a run is given, and how it comes by pictures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class Pictures:
         self._note(np.asarray(rows), is_there)
         return pixels, is_there
 
-    def batches(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def batches(self, rows: np.ndarray) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], None, None]:
         """(rows (B,), pixels, presence) for each of `rows` (batches, B)."""
         if self.kept is not None:
             for batch in rows:

@@ -193,7 +193,7 @@ class Worker:
     def _checkpoint(self, done: int, points: list[dict[str, float]], seconds: float) -> None:
         """Validates, gathers the state on the first worker, which stores it; nobody goes on before it is stored."""
         is_judged = done > self.sight_steps and self.judged is not None and len(self.judged[0]) > 0
-        record = self._validate() if is_judged else {"srcc": None, "plcc": None, "losses": {}}
+        record = self._validate() if is_judged else None
         names = dict.fromkeys(name for point in points for name in point)
         mean = {name: float(np.mean([point[name] for point in points if name in point])) for name in names}
         history = with_validation(self.history, done, record)
@@ -208,7 +208,7 @@ class Worker:
         if self.rank == 0:
             self.state.save({"model": model, "optimizer": optimizer}, history)
         self.history = history
-        if self.task.board is not None and self.rank == 0 and is_judged:
+        if self.task.board is not None and self.rank == 0 and record:
             self.task.board.validated.remote(done, record)
         self._meet()
 

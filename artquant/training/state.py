@@ -55,16 +55,17 @@ class RunState:
         self.store.put("state.json", json.dumps(asdict(history), indent=1).encode())
 
 
-def with_validation(history: History, step: int, record: dict[str, Any]) -> History:
-    """The history with a validation of `step`, which is the best if its SRCC is the highest so far. A constant prediction has none."""
-    value = record["srcc"]
+def with_validation(history: History, step: int, record: dict[str, Any] | None) -> History:
+    """The history after a checkpoint at `step`, with its validation if it had one. The best has the highest SRCC; a constant prediction has
+    none, and until one is known the last checkpoint stands for the best."""
+    value = record["srcc"] if record else None
     is_best = value is not None and (history.best_value is None or value > history.best_value)
     return replace(
         history,
         last_step=step,
-        best_step=step if is_best or history.best_step is None else history.best_step,
+        best_step=step if is_best or history.best_value is None else history.best_step,
         best_value=value if is_best else history.best_value,
-        validations=[*history.validations, {"step": step, **record}],
+        validations=[*history.validations, {"step": step, **record}] if record else history.validations,
     )
 
 

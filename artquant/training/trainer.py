@@ -34,6 +34,8 @@ def fit(task: Task) -> None:
                 trainer.fit()
             except Exception as error:  # Ray Train wraps whatever a worker raised
                 raise RunFailed(f"Training failed: {last_words(error)}") from error
+    if refusal := ray.get(board.refused.remote()):
+        raise RunFailed(refusal)
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -42,7 +44,13 @@ def _work(config: dict[str, Any]) -> None:
     device = get_device()
     if device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
-    loop.run(task, context.get_world_rank(), context.get_world_size(), device)
+    try:
+        loop.run(task, context.get_world_rank(), context.get_world_size(), device)
+    except RunFailed as error:
+        # Would come again at every restart. A memory that did not suffice may be one worker's alone: the others wait for it.
+        if isinstance(error.__cause__, torch.OutOfMemoryError) and context.get_world_size() > 1:
+            raise
+        ray.get(task.board.refuse.remote(str(error)))
 
 
 def last_words(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from artquant.config import FetchSpec, FitSpec, LossSpec, TrainSpec
+from artquant.errors import RunFailed
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.pipelines.feed import PictureFeed
@@ -83,3 +84,11 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert [point["step"] for point in state_of(task).history().curve] == [10, 20, 30, 40, 50, 60]
     assert Checkpoint.open(state_of(task).store.uri_of("model")).prompts == task.checkpoint.prompts
+
+
+@pytest.mark.timeout(120)
+def test_a_loss_that_is_no_number_ends_the_run_at_once(task):
+    """Not after max_failures restarts, each of which would come to the same."""
+    hasty = task.spec.fit.model_copy(update={"learning_rate": 1e18, "max_grad_norm": 1e30})
+    with pytest.raises(RunFailed, match=r"^The loss was no finite number in 5 steps up to step \d+: lower fit.learning_rate"):
+        fit(replace(task, run_id="hasty", spec=task.spec.model_copy(update={"fit": hasty})))

@@ -144,3 +144,12 @@ def test_only_the_best_and_the_last_checkpoint_are_kept(make_task):
     kept = {info.key for info in state_of(task).store.list() if info.key.endswith(".pt")}
     assert kept == {f"step-{step:08d}.pt" for step in {history.best_step, 8}}
     assert Path(task.output_uri).is_dir()
+
+
+def test_a_memory_that_does_not_suffice_is_named(make_task, monkeypatch):
+    def too_much(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(loop.Worker, "_step", too_much)
+    with pytest.raises(RunFailed, match=r"does not suffice for fit.batch_size=3: make it smaller and fit.accumulate larger"):
+        loop.run(make_task(), 0, 1, CPU)
