@@ -114,7 +114,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(UserError, match=r"s3\.json holds no key pair"):
         EmbeddedStore(tmp_path).start()
     (tmp_path / "s3.json").unlink()
-    monkeypatch.setattr("artquant.embedded_store._READY_SECONDS", 3.0)
+    monkeypatch.setattr("artquant.embedded_store._TRIES", 1)
     (tmp_path / "data" / "filerldb2").write_bytes(b"not a database")
     server = EmbeddedStore(tmp_path)
     with pytest.raises(UserError, match="(?s)did not start; its last words:.*Not a valid folder"):
