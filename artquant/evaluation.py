@@ -16,7 +16,7 @@ NOT_SAID = "(none)"  # the subgroup of artworks of which a column says nothing
 _BIN_ARTWORKS = 10  # in a bin of the calibration, at least, where there are several
 
 
-class Bin(NamedTuple):
+class CalibrationBin(NamedTuple):
     """Artworks of neighbouring predicted scores, `low` to `high`: means of both scores, of the predicted and of the raters' spread."""
 
     low: float
@@ -28,7 +28,9 @@ class Bin(NamedTuple):
     raters_std: float | None
 
 
-class Group(NamedTuple):
+class Subgroup(NamedTuple):
+    """The artworks of which an annotation `column` says `value`."""
+
     column: str
     value: str
     num: int
@@ -73,7 +75,7 @@ def agreement(predicted: np.ndarray, human: np.ndarray, scale: Scale, rounds: in
 
 def calibration(
     predicted: np.ndarray, human: np.ndarray, predicted_std: np.ndarray, raters_std: np.ndarray, max_bins: int = 10
-) -> list[Bin]:
+) -> list[CalibrationBin]:
     """Bins of about as many artworks each, by rising predicted score. `raters_std` is nan where it is not known."""
     num_bins = min(max_bins, max(1, len(predicted) // _BIN_ARTWORKS))
     bins = []
@@ -82,7 +84,7 @@ def calibration(
             known = raters_std[rows][np.isfinite(raters_std[rows])]
             x, y, std = (float(values[rows].mean()) for values in (predicted, human, predicted_std))
             ends = float(predicted[rows[0]]), float(predicted[rows[-1]])
-            bins.append(Bin(*ends, len(rows), x, y, std, float(known.mean()) if len(known) else None))
+            bins.append(CalibrationBin(*ends, len(rows), x, y, std, float(known.mean()) if len(known) else None))
     return bins
 
 
@@ -124,7 +126,7 @@ def telling_columns(columns: Mapping[str, Sequence[str | None]]) -> list[str]:
     return [name for name, column in columns.items() if 2 <= len(values[name]) <= min(MAX_VALUES, len(column) // 2)]
 
 
-def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, human: np.ndarray) -> list[Group]:
+def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, human: np.ndarray) -> list[Subgroup]:
     """One row a column and value, in the columns' order, the larger groups first. Correlations of fewer than three artworks are nan."""
     groups = []
     for column, cells in columns.items():
@@ -133,7 +135,7 @@ def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, hu
         for value, rows in sorted(parts.items(), key=lambda part: -len(part[1])):
             x, y = predicted[rows], human[rows]
             srcc, plcc = (metrics.srcc(x, y), metrics.plcc(x, y)) if len(rows) > 2 else (math.nan, math.nan)
-            groups.append(Group(column, value, len(rows), srcc, plcc, metrics.mae(x, y)))
+            groups.append(Subgroup(column, value, len(rows), srcc, plcc, metrics.mae(x, y)))
     return groups
 
 

@@ -1,13 +1,13 @@
 """The evaluate job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artquant.config import AnnotationSpec, EvaluateSpec, load_spec
+from artquant.config import EvaluateSpec, load_spec
 from artquant.errors import UserError
+from jobs.annotated import check_annotations, places
+from jobs.remote import check_addresses
 
 if TYPE_CHECKING:
     from artquant.metrics import Interval
@@ -28,11 +28,12 @@ NAMES = {
 
 def main(overrides: list[str]) -> int:
     spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
-    check_annotations(spec)
+    check_annotations(spec.annotations)
     from jobs.home import running_ray, say
     from jobs.score import make_recipe
 
     with places(spec) as (spec, reopen):
+        spec = with_current_model(spec)
         check_output(spec)
         from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
 
@@ -50,64 +51,17 @@ def main(overrides: list[str]) -> int:
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
     spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
-    given = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images, "output": spec.output}
-    for name, value in given.items():
-        if not value:
-            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
-
-
-def check_annotations(spec: EvaluateSpec) -> None:
-    """Raises UserError where only one of the ratings and their pictures is given."""
-    from artquant.scale import Scale
-
-    given = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images}
-    lacking = [name for name, value in given.items() if not value]
-    if len(lacking) == 1:
-        raise UserError(f"{lacking[0]} is needed too: ratings and the pictures that they are of go together.")
-    try:
-        Scale(spec.annotations.level_values)
-    except ValueError as error:
-        raise UserError(f"annotations.level_values cannot be used: {error}.") from error
-
-
-@contextmanager
-def places(spec: EvaluateSpec) -> Iterator[tuple[EvaluateSpec, str | None]]:
-    """The spec with annotations, an output and a model, and the command that opens the store again where it is ours."""
-    from artquant.storage import open_store
-    from jobs.home import embedded_bucket, refuse_other_stores
-
     given = spec.annotations
-    if given.images and spec.output:
-        yield with_places(spec, given, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
-        return
-    addresses = {"annotations.uri": given.uri, "annotations.images": given.images}
-    addresses |= {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
-    refuse_other_stores(addresses, "annotations.uri, annotations.images and output")
-    for uri in (given.images, spec.output):
-        if uri and not uri.startswith("s3://"):
-            open_store(uri)  # an address of another kind is refused before anything is started
-    with embedded_bucket() as (bucket, reopen):
-        if not given.uri:
-            from jobs.sample import fill_annotations
-
-            given = fill_annotations(bucket, given, spec.sample_size)
-        yield with_places(spec, given, spec.output or bucket.uri_of("results"), spec.registry or bucket.uri_of("models")), reopen
+    check_addresses({"annotations.uri": given.uri, "annotations.images": given.images, "output": spec.output})
 
 
-def with_places(spec: EvaluateSpec, annotations: AnnotationSpec, output: str, registry: str) -> EvaluateSpec:
-    """Whole addresses: a worker may stand in another folder. `current`, or no model, becomes the address of the registry's current one.
-
-    Raises UserError for `current` where there is none; without a model, artquant-tiny is evaluated then.
-    """
+def with_current_model(spec: EvaluateSpec) -> EvaluateSpec:
+    """Where no model is named, the registry's current one; where none is current, artquant-tiny."""
     from artquant.registry import Registry
     from artquant.storage import open_store
 
-    models, model = Registry(open_store(registry)), spec.model
-    if model == "current" or (model is None and models.current()):
-        model = models.current_uri()
-    annotations = annotations.model_copy(update={"images": open_store(str(annotations.images)).uri})
-    update = {"annotations": annotations, "output": open_store(output).uri, "registry": open_store(registry).uri, "model": model}
-    return spec.model_copy(update=update)
+    models = Registry(open_store(str(spec.registry)))
+    return spec if spec.model or not models.current() else spec.model_copy(update={"model": models.current_uri()})
 
 
 def check_output(spec: EvaluateSpec) -> None:
@@ -129,12 +83,11 @@ def check_output(spec: EvaluateSpec) -> None:
 
 def print_evaluation(evaluation: "Evaluation", spec: EvaluateSpec, reopen: str | None) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from artquant.report.words import count_of, duration
     from artquant.results import layout
     from artquant.storage import open_store
-    from jobs.summary import keep_page
+    from jobs.summary import keep_page, plain_table, print_addresses
 
     report, document, console = evaluation.report, evaluation.document, Console(highlight=False)
     lost = f", {count_of(report.num_rejected, 'artwork')} without a score" if report.num_rejected else ""
@@ -142,10 +95,7 @@ def print_evaluation(evaluation: "Evaluation", spec: EvaluateSpec, reopen: str |
     whole = report.split == "all"
     which = count_of(report.num_artworks, "annotated artwork" if whole else "artwork") + ("" if whole else f" of the {report.split} split")
     console.print(f"\n[bold]{report.model_id} on {which}{lost}, in {took}.[/bold]")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column(justify="right")
-    table.add_column()
+    table = plain_table("left", "right", "left")
     for name, interval in report.metrics.items():
         table.add_row(NAMES.get(name, name), *_figures(interval, is_share=name == "level_accuracy"))
     for share, inside in report.coverage.items():
@@ -166,11 +116,9 @@ def print_evaluation(evaluation: "Evaluation", spec: EvaluateSpec, reopen: str |
     if classes:
         console.print(f"without a score: {classes}", markup=False)
     store = open_store(str(spec.output))
-    # Addresses are for copying: never folded, never cut.
-    print(f"\nreport                {keep_page(store, layout.evaluation_key(report.run_id, 'report.html'), f'evaluation-{report.run_id}')}")
-    print(f"predictions           {store.uri_of(layout.evaluation_key(report.run_id, 'scores.parquet'))}")
-    if reopen:
-        print(f"open the store again  {reopen}")
+    page = keep_page(store, layout.evaluation_key(report.run_id, "report.html"), f"evaluation-{report.run_id}")
+    predictions = store.uri_of(layout.evaluation_key(report.run_id, "scores.parquet"))
+    print_addresses({"report": page, "predictions": predictions, "open the store again": reopen})
 
 
 def _figures(interval: "Interval", more: str = "", is_share: bool = False) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 from artquant.errors import UserError
@@ -13,6 +14,13 @@ NOT_SENT = [".git", ".venv", ".artquant", "tests", "docs", "bench", "*.egg-info"
 
 def is_remote(address: str | None) -> bool:
     return bool(address) and str(address).startswith(("http://", "https://"))
+
+
+def check_addresses(needed: Mapping[str, str | None]) -> None:
+    """Raises UserError for the first that is not given, before anything is sent."""
+    for name, value in needed.items():
+        if not value:
+            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
 
 
 def submit(address: str, job: str, overrides: list[str]) -> int:

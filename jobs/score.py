@@ -6,6 +6,7 @@ from pathlib import Path
 
 from artquant.config import ScoreSpec, load_spec
 from artquant.errors import RunFailed, UserError
+from jobs.remote import check_addresses
 
 TINY = Path(__file__).resolve().parent.parent / "artquant" / "checkpoints" / "artquant-tiny"
 
@@ -39,9 +40,7 @@ def main(overrides: list[str]) -> int:
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
     spec = load_spec(ScoreSpec, DEFAULTS, overrides)
-    for name in ("input", "output"):
-        if not getattr(spec, name):
-            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
+    check_addresses({"input": spec.input, "output": spec.output})
 
 
 def check_places(spec: ScoreSpec) -> None:
@@ -79,13 +78,7 @@ def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
 
 def make_recipe(spec: ScoreSpec):
     """How workers get the engine. Raises UserError where there is no such checkpoint, or it cannot be used."""
-    location = spec.model or str(TINY)
-    try:
-        checkpoint = usable_checkpoint(location, spec.base)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file makes the libraries raise whatever they like
-        raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
+    checkpoint = usable_checkpoint(spec.model or str(TINY), spec.base)
     from artquant.engines.open import open_engine, resolve_device
     from artquant.pipelines.score import EngineRecipe
 
@@ -101,7 +94,7 @@ def make_recipe(spec: ScoreSpec):
 
 def usable_checkpoint(location: str, base: str | None):
     """The checkpoint, its processor, its prompts and the names and shapes of its weights looked at, but not the weights: what is damaged or
-    incomplete is refused here in a moment and not by each worker."""
+    incomplete is refused here in a moment and not by each worker. Raises UserError."""
     from transformers.utils import logging
 
     from artquant.model.checkpoint import Checkpoint
@@ -109,10 +102,15 @@ def usable_checkpoint(location: str, base: str | None):
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    checkpoint = Checkpoint.open(location, base)
-    checkpoint.load_processor().level_token_ids(checkpoint.prompts.score)
-    folder = checkpoint.base_location or checkpoint.folder
-    _, found = MPLUGOwl2LlamaForCausalLM.from_pretrained(folder, device_map="meta", output_loading_info=True)
-    if missing := sorted(found["missing_keys"]):
-        raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    try:
+        checkpoint = Checkpoint.open(location, base)
+        checkpoint.load_processor().level_token_ids(checkpoint.prompts.score)
+        folder = checkpoint.base_location or checkpoint.folder
+        _, found = MPLUGOwl2LlamaForCausalLM.from_pretrained(folder, device_map="meta", output_loading_info=True)
+        if missing := sorted(found["missing_keys"]):
+            raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file makes the libraries raise whatever they like
+        raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
     return checkpoint

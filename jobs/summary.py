@@ -1,9 +1,10 @@
 """What a person sees at the end of a run."""
 
 import os
+from collections.abc import Mapping
 from urllib.parse import quote
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from artquant.report.facts import RunReport
@@ -31,12 +32,26 @@ def keep_page(store: Store, key: str, name: str) -> str:
     return f"file://{quote(str(path.absolute()))}"
 
 
+def plain_table(*columns: JustifyMethod) -> Table:
+    """A table without lines or headings, by each column's side; the first says what the others are."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for number, side in enumerate(columns or ("left", "left")):
+        table.add_column(style="dim" if number == 0 else None, justify=side)
+    return table
+
+
+def print_addresses(named: Mapping[str, str | None]) -> None:
+    """Below an empty line; what is None is left out. Addresses are for copying: never folded, never cut."""
+    print()
+    for name, address in named.items():
+        if address:
+            print(f"{name:<22}{address}")
+
+
 def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
     console, findings = Console(highlight=False), report.findings
     console.print(f"\n[bold]{headline(report)}[/bold]")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column()
+    table = plain_table()
     table.add_row(
         "artworks",
         f"{report.num_planned:,} due = {report.num_scored:,} scored + {report.num_rejected:,} rejected + {report.num_reused:,} reused",
@@ -54,7 +69,4 @@ def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
     table.add_row("engine", f"{report.model_id} ({report.engine})")
     table.add_row("results", report.output_uri)
     console.print(table)
-    # Addresses are for copying: never folded, never cut.
-    print(f"\nreport                {page}")
-    if reopen:
-        print(f"open the store again  {reopen}")
+    print_addresses({"report": page, "open the store again": reopen})

@@ -1,12 +1,11 @@
 """The train job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artquant.config import EngineSpec, ScoreSpec, TrainSpec, load_spec
-from artquant.errors import UserError
+from jobs.annotated import check_annotations, places
+from jobs.remote import check_addresses
 
 if TYPE_CHECKING:
     from artquant.model.checkpoint import Checkpoint
@@ -22,10 +21,7 @@ def read_spec(overrides: list[str]) -> TrainSpec:
     settings = [override for override in overrides if not override.startswith("recipe=")]
     is_own = any(override.startswith("annotations.uri=") for override in settings)
     spec = load_spec(TrainSpec, Path(named[-1]) if named else DEFAULTS if is_own else SAMPLE, settings)
-    given = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images}
-    lacking = [name for name, value in given.items() if not value]
-    if len(lacking) == 1:
-        raise UserError(f"{lacking[0]} is needed too: ratings and the pictures that they are of go together.")
+    check_annotations(spec.annotations)
     return spec
 
 
@@ -55,9 +51,7 @@ def main(overrides: list[str]) -> int:
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
     spec = read_spec(overrides)
-    for name, value in {"annotations.uri": spec.annotations.uri, "output": spec.output}.items():
-        if not value:
-            raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
+    check_addresses({"annotations.uri": spec.annotations.uri, "output": spec.output})
 
 
 def recipe_of(location: str):
@@ -72,57 +66,16 @@ def parent_of(spec: TrainSpec) -> "Checkpoint | None":
         return None
     from jobs.score import usable_checkpoint
 
-    try:
-        return usable_checkpoint(spec.model, spec.base)
-    except UserError:
-        raise
-    except Exception as error:  # a damaged file makes the libraries raise whatever they like
-        raise UserError(f"The model {spec.model} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
-
-
-@contextmanager
-def places(spec: TrainSpec) -> Iterator[tuple[TrainSpec, str | None]]:
-    """The spec with whole addresses, and the command that opens the store again where it is ours."""
-    from artquant.storage import open_store
-    from jobs.home import embedded_bucket, refuse_other_stores
-
-    if spec.annotations.uri and spec.output:
-        yield with_places(spec, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
-        return
-    addresses = {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images}
-    refuse_other_stores(
-        addresses | {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}, "annotations and output"
-    )
-    for uri in (spec.annotations.images, spec.output):
-        if uri and not uri.startswith("s3://"):
-            open_store(uri)  # an address of another kind is refused before anything is started
-    with embedded_bucket() as (bucket, reopen):
-        if not spec.annotations.uri:
-            from jobs.sample import fill_annotations
-
-            spec = spec.model_copy(update={"annotations": fill_annotations(bucket, spec.annotations, spec.sample_size)})
-        yield with_places(spec, spec.output or bucket.uri_of("results"), spec.registry or bucket.uri_of("models")), reopen
-
-
-def with_places(spec: TrainSpec, output: str, registry: str) -> TrainSpec:
-    from artquant.registry import Registry
-    from artquant.storage import open_store
-
-    model = Registry(open_store(registry)).current_uri() if spec.model == "current" else spec.model
-    images = open_store(str(spec.annotations.images)).uri
-    annotations = spec.annotations.model_copy(update={"images": images})
-    update = {"annotations": annotations, "output": open_store(output).uri, "registry": open_store(registry).uri, "model": model}
-    return spec.model_copy(update=update)
+    return usable_checkpoint(spec.model, spec.base)
 
 
 def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from artquant.report.words import duration, rate
     from artquant.storage import open_store
     from artquant.training.state import RunState
-    from jobs.summary import keep_page
+    from jobs.summary import keep_page, plain_table, print_addresses
 
     report, console = trained.report, Console(highlight=False)
     verdict = report.verdict
@@ -130,9 +83,7 @@ def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> N
     took = duration((report.finished_at - report.started_at).total_seconds())
     said = "[green]promoted[/green]" if verdict.promoted else "[yellow]not promoted[/yellow]"
     console.print(f"\n[bold]{report.model_id} is trained, in {took}, and {said}[/bold]: {verdict.why}.")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim")
-    table.add_column()
+    table = plain_table()
     table.add_row(
         "trained", f"{report.num_steps:,} steps, {report.num_epochs:.1f} epochs, {rate(report.examples_per_second)} artworks a second"
     )
@@ -149,8 +100,5 @@ def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> N
     table.add_row("model", str(report.model_uri))
     console.print(table)
     store = RunState(open_store(spec.output), str(spec.run_id)).store
-    print(f"\nreport                {keep_page(store, 'report.html', str(spec.run_id))}")
-    if verdict.current:
-        print(f"shadow report         {keep_page(store, 'shadow.html', f'{spec.run_id}-shadow')}")
-    if reopen:
-        print(f"open the store again  {reopen}")
+    shadow = keep_page(store, "shadow.html", f"{spec.run_id}-shadow") if verdict.current else None
+    print_addresses({"report": keep_page(store, "report.html", str(spec.run_id)), "shadow report": shadow, "open the store again": reopen})

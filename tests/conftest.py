@@ -1,22 +1,23 @@
-"""The real S3 server of the test session, on loopback."""
+"""The real S3 server of the test session, on loopback, and what tests of several rooms need."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from artquant.embedded_store import BUCKET, EmbeddedStore
 from artquant.storage import Store, open_store
+from tests.stores import enter
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStore]:
     """A running server, and the environment of this process set so that every client finds it."""
     with EmbeddedStore(tmp_path_factory.mktemp("s3")) as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment.items():
-            patch.setenv(name, value)
+        enter(server, patch)
         for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
             patch.delenv(name, raising=False)
         yield server
@@ -32,3 +33,20 @@ def s3_store(s3_server: EmbeddedStore) -> Store:
 def s3_folder(s3_store: Store) -> Store:
     """A folder of the bucket that no other test knows."""
     return s3_store.child(f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture(params=["s3", "file"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """The same tests on both homes."""
+    return request.getfixturevalue("s3_folder") if request.param == "s3" else open_store(f"file://{tmp_path}/root")
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For small networks: their products only wait for each other on more."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

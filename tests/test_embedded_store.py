@@ -7,32 +7,17 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from artquant.embedded_store import EmbeddedStore
 from artquant.errors import UserError
-from artquant.storage import Store, open_store
-
-
-def enter(server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return open_store("s3://artquant/x")
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
+from artquant.storage import open_store
+from tests.processes import eventually
+from tests.stores import enter
 
 
 def listening_addresses(pid: int) -> set[str]:
@@ -60,13 +45,13 @@ def is_open(port: int) -> bool:
 def test_a_restart_keeps_the_data_the_key_pair_and_the_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedStore(tmp_path / "new" / "folder") as server:
         first = server.environment
-        enter(server, monkeypatch).put("k", b"kept")
+        enter(server, monkeypatch, "x").put("k", b"kept")
         port = server.port
     assert port and not is_open(port)
     assert not list(Path("/tmp").glob(f"seaweedfs-*-{port}.sock"))
     with EmbeddedStore(tmp_path / "new" / "folder") as server:
         assert server.environment == first
-        store = enter(server, monkeypatch)
+        store = enter(server, monkeypatch, "x")
         assert store.get("k") == b"kept"
         assert [info.key for info in open_store("s3://artquant").list()] == ["x/k"]
     assert stat.S_IMODE((tmp_path / "new" / "folder" / "s3.json").stat().st_mode) == 0o600
@@ -80,7 +65,7 @@ def test_two_side_by_side_are_strangers_and_listen_on_loopback_alone(
     with EmbeddedStore(tmp_path) as other:
         with pytest.raises(UserError, match="denied"):
             open_store("s3://artquant").check_readable()  # the server must not take the keys of its environment for its own
-        store = enter(other, monkeypatch)
+        store = enter(other, monkeypatch, "x")
         store.put("mine", b"x")
         for server in (s3_server, other):
             assert server._server
@@ -89,7 +74,7 @@ def test_two_side_by_side_are_strangers_and_listen_on_loopback_alone(
             assert {address for address in addresses if not address.startswith("127.0.0.1:")} == set()
         assert not listening_addresses(other._server.pid) & listening_addresses(s3_server._server.pid)  # type: ignore[union-attr]
         with pytest.raises(urllib.error.HTTPError, match="403"):
-            urllib.request.urlopen(f"{other.environment['AWS_ENDPOINT_URL']}/artquant/x/mine", timeout=5)
+            urllib.request.urlopen(f"{other.environment['AWS_ENDPOINT_URL']}/artquant/x/mine", timeout=60)
         monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server.environment["AWS_ENDPOINT_URL"])
         with pytest.raises(UserError, match="denied"):
             open_store("s3://artquant").check_readable()
@@ -126,7 +111,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
 
 def test_a_port_taken_since_last_time_is_left_for_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedStore(tmp_path) as server:
-        enter(server, monkeypatch).put("k", b"kept")
+        enter(server, monkeypatch, "x").put("k", b"kept")
         port = server.port
     assert port
     with socket.socket() as squatter:
@@ -134,7 +119,7 @@ def test_a_port_taken_since_last_time_is_left_for_another(tmp_path: Path, monkey
         squatter.listen()
         with EmbeddedStore(tmp_path) as server:
             assert server.port != port
-            assert enter(server, monkeypatch).get("k") == b"kept"
+            assert enter(server, monkeypatch, "x").get("k") == b"kept"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -158,11 +143,11 @@ def test_the_server_ends_with_its_owner_and_acknowledged_writes_survive(
             for index in range(50):
                 store.put(f"k/{index}", b"kept")
             owner.send_signal(number)
-            assert owner.wait(15) == (0 if number == signal.SIGINT else -number)
+            assert owner.wait(60) == (0 if number == signal.SIGINT else -number)
         finally:
             owner.kill()
     with EmbeddedStore(tmp_path) as server:  # at once: it waits for the end of the orphan
-        assert len(list(enter(server, monkeypatch).list())) == 0
+        assert len(list(enter(server, monkeypatch, "x").list())) == 0
         assert {open_store("s3://artquant").get(f"k/{index}") for index in range(50)} == {b"kept"}
         assert server.port == port
     assert eventually(lambda: not is_open(port))
@@ -171,6 +156,6 @@ def test_the_server_ends_with_its_owner_and_acknowledged_writes_survive(
 def test_the_command_refuses_a_wrong_call(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for arguments in ([], ["--help"], [str(tmp_path / "file")]):
-        done = subprocess.run([sys.executable, "-m", "artquant.embedded_store", *arguments], capture_output=True, text=True, timeout=30)
+        done = subprocess.run([sys.executable, "-m", "artquant.embedded_store", *arguments], capture_output=True, text=True, timeout=120)
         assert done.returncode == 2
         assert "usage" in done.stderr or "cannot use" in done.stderr

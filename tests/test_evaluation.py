@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from artquant import evaluation, metrics
-from artquant.evaluation import NOT_SAID, Bin
+from artquant.evaluation import NOT_SAID, CalibrationBin
 from artquant.scale import Scale, estimate_distribution, score_statistics
 
 SCALE = Scale()
@@ -75,7 +75,7 @@ def test_calibration_bins_hold_each_artwork_once_in_the_order_of_the_prediction(
 @pytest.mark.parametrize("num", [2, 3, 19])
 def test_few_artworks_or_equal_predictions_make_few_bins(num):
     same = np.full(num, 5.0)
-    assert evaluation.calibration(same, same, same, same) == [Bin(5.0, 5.0, num, 5.0, 5.0, 5.0, 5.0)]
+    assert evaluation.calibration(same, same, same, same) == [CalibrationBin(5.0, 5.0, num, 5.0, 5.0, 5.0, 5.0)]
 
 
 def test_spread_looks_at_the_artworks_whose_raters_are_known():

@@ -15,14 +15,9 @@ from artquant.config import ScoreSpec, load_spec
 from artquant.errors import UserError
 from artquant.registry import Registry
 from artquant.storage import Conflict, Store, open_store
+from tests.stores import contents
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "deep/er/vocab.txt": b"a\nb\n"}
-
-
-@pytest.fixture(params=["s3", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """The same tests on both homes."""
-    return request.getfixturevalue("s3_folder") if request.param == "s3" else open_store(f"file://{tmp_path}/models")
 
 
 @pytest.fixture
@@ -42,10 +37,6 @@ def published(store: Store, folder: Path, *ids: str) -> Registry:
     for model_id in ids:
         registry.publish(model_id, folder, {"model_digest": f"digest of {model_id}"})
     return registry
-
-
-def contents(store: Store) -> dict[str, bytes]:
-    return {info.key: store.get(info.key) for info in store.list()}
 
 
 def previous(registry: Registry) -> tuple[str, ...]:

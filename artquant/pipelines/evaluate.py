@@ -103,10 +103,7 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
     key = partial(layout.evaluation_key, spec.run_id)
     store.put(key("spec.yaml"), spec_yaml(spec).encode())
     counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
-    try:
-        scores, rejects = predict(spec, recipe, chosen, source, store, counter)
-    finally:
-        drop_staging(store, spec.run_id)
+    scores, rejects = predict(spec, recipe, chosen, source, store, counter)
     rejects = pa.concat_tables([rejects, vanished(spec, recipe, chosen, source, scores, rejects)])
     put_table(store, key("rejects.parquet"), rejects)
     num_planned = chosen.annotations.num_rows
@@ -127,18 +124,21 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
 def predict(
     spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen, source: Store, store: Store, counter: Any
 ) -> tuple[pa.Table, pa.Table]:
-    """(scores, rejects) of the chosen artworks, each in just one of them; what was staged is left to be dropped. Raises RunFailed."""
+    """(scores, rejects) of the chosen artworks, each in just one of them. Nothing is left in the staging area. Raises RunFailed."""
     counts: Counter = Counter()
     listed = (info for info in source.list() if info.key in chosen.content)
     plan_key = f"{layout.staging_prefix(spec.run_id)}/plan.parquet"
-    plan = write_plan(store, plan_key, due(listed, source.uri_of, (), counts), counts)
-    written = execute(score_spec(spec), recipe, plan, plan_key, counter)
-    footers = [read_footer(store, part) for part in written.parts]
-    reconcile(plan, footers)
-    tables = {
-        kind: [pq.read_table(store.open_input(part.key), schema=schema) for part in footers if part.kind == kind]
-        for kind, schema in (("scores", score_schema()), ("rejects", reject_schema()))
-    }
+    try:
+        plan = write_plan(store, plan_key, due(listed, source.uri_of, (), counts), counts)
+        written = execute(score_spec(spec), recipe, plan, plan_key, counter)
+        footers = [read_footer(store, part) for part in written.parts]
+        reconcile(plan, footers)
+        tables = {
+            kind: [pq.read_table(store.open_input(part.key), schema=schema) for part in footers if part.kind == kind]
+            for kind, schema in (("scores", score_schema()), ("rejects", reject_schema()))
+        }
+    finally:
+        drop_staging(store, spec.run_id)
     return (
         pa.concat_tables([score_schema().empty_table(), *tables["scores"]]),
         pa.concat_tables([reject_schema().empty_table(), *tables["rejects"]]),

@@ -16,7 +16,7 @@ from artquant import evaluation, metrics
 from artquant.annotations.rows import annotation_schema
 from artquant.config import EvaluateSpec
 from artquant.metrics import Interval
-from artquant.report.evaluation_facts import CalibrationBin, Miss, Subgroup, Theory
+from artquant.report.evaluation_facts import Miss, Theory
 from artquant.scale import Scale, score_statistics
 from artquant.schema import PROBABILITY_COLUMNS, evaluation_schema
 
@@ -120,18 +120,16 @@ def figures(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
     """The parts of an `EvaluationReport` that come from the numbers alone."""
     agreed, fitted = evaluation.agreement(compared.predicted, compared.human, compared.scale, spec.bootstrap_rounds)
     std, raters = compared.statistics["score_std"], compared.raters_std
-    bins = evaluation.calibration(compared.predicted, compared.human, std, raters)
-    groups = evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human)
     return {
         "metrics": agreed,
         "human": compared.human.tolist(),
         "predicted": compared.predicted.tolist(),
         "fitted": fitted.tolist(),
-        "calibration": [CalibrationBin(*one) for one in bins],
+        "calibration": evaluation.calibration(compared.predicted, compared.human, std, raters),
         "coverage": evaluation.coverage(compared.probabilities, compared.scale, compared.human),
         "spread": [(float(s), float(r)) for s, r in zip(std, raters, strict=True) if math.isfinite(r)],
         "open_set_mass": compared.scores.column("open_set_mass").to_pylist(),
-        "subgroups": [Subgroup(*group) for group in groups],
+        "subgroups": evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human),
     }
 
 

@@ -28,7 +28,6 @@ from artquant.registry import Registry
 from artquant.report.shadow_page import render_shadow
 from artquant.report.training_facts import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
 from artquant.report.training_page import render_training
-from artquant.results.publish import drop_staging
 from artquant.scale import Scale, clamp_scores
 from artquant.storage import Store, open_store
 from artquant.training.data import Task
@@ -185,10 +184,7 @@ def held_out(spec: TrainSpec, splits: Splits, recipes: dict[str, EngineRecipe]) 
     for name, recipe in recipes.items():
         asked = EvaluateSpec(annotations=spec.annotations, output=spec.output, fetch=spec.fetch, run_id=f"{spec.run_id}-{name}")
         counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
-        try:
-            scores, _ = predict(asked, recipe, chosen, source, store, counter)
-        finally:
-            drop_staging(store, asked.run_id)
+        scores, _ = predict(asked, recipe, chosen, source, store, counter)
         found[name] = dict(zip(scores.column("artwork_id").to_pylist(), scores.column("score").to_pylist(), strict=True))
     human = dict(zip(ids, splits.test.column("score").to_pylist(), strict=True))
     known = [i for i in ids if human[i] is not None and all(i in scores for scores in found.values())]

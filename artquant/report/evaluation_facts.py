@@ -7,30 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
+from artquant.evaluation import CalibrationBin, Subgroup
 from artquant.metrics import Interval
-
-
-class CalibrationBin(NamedTuple):
-    """Artworks of neighbouring predicted scores, `low` to `high`: means of both scores, of the predicted and of the raters' spread."""
-
-    low: float
-    high: float
-    num: int
-    predicted: float
-    human: float
-    predicted_std: float
-    raters_std: float | None
-
-
-class Subgroup(NamedTuple):
-    """The artworks of which an annotation `column` says `value`."""
-
-    column: str
-    value: str
-    num: int
-    srcc: float
-    plcc: float
-    mae: float
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from itertools import groupby
 import numpy as np
 from markupsafe import Markup
 
+from artquant.evaluation import Subgroup
 from artquant.metrics import Interval
 from artquant.report import intervals, plots
 from artquant.report.axes import Axis, linear
-from artquant.report.evaluation_facts import EvaluationReport, Miss, Subgroup, Theory
+from artquant.report.evaluation_facts import EvaluationReport, Miss, Theory
 from artquant.report.metric_rows import metric_rows
 from artquant.report.template import fill
 from artquant.report.text import visible

@@ -37,6 +37,7 @@ def render_training(report: TrainingReport) -> str:
         losses=_losses(report),
         agreement=_agreement(report, best),
         num_unknown=sum(not (is_known(one.srcc) and is_known(one.plcc)) for one in report.validations),
+        validation_columns=[("number", name) for name in _validation_columns(report)],
         rejected=sorted(report.rejected.items(), key=lambda item: (-item[1], item[0])),
         examples=list(report.reject_examples)[:MAX_EXAMPLES],
     )
@@ -77,6 +78,11 @@ def sentence(verdict: Verdict) -> str:
 
 def _name(model_id: str) -> str:
     return shorten(visible(model_id), 60)
+
+
+def _validation_columns(report: TrainingReport) -> list[str]:
+    tasks = report.validations[0].losses if report.validations else ()
+    return ["step", "SRCC", "PLCC", *(f"{shorten(visible(task), 40)} loss" for task in tasks)]
 
 
 def _losses(report: TrainingReport) -> list[tuple[str, str, Markup, list[tuple[str, str]]]]:

@@ -20,12 +20,6 @@ def folder(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "sent"))
 
 
-@pytest.fixture(params=["s3", "file"])
-def store(request: pytest.FixtureRequest) -> Store:
-    """The same tests on both homes."""
-    return request.getfixturevalue("s3_folder" if request.param == "s3" else "folder")
-
-
 def send(store: Store, **files: str | bytes) -> None:
     """`ratings_csv="..."` becomes the object `ratings.csv`."""
     for name, content in files.items():

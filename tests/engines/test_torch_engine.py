@@ -27,13 +27,7 @@ SHAPES = {  # `end` times the usual weight of the end token: answers end at many
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Such small products only wait for each other on more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=SHAPES.values(), ids=SHAPES)

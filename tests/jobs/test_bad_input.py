@@ -6,7 +6,6 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from artquant.errors import UserError
 from artquant.storage import open_store
 from jobs.score import make_recipe
 from tests.checkpoints import save_random_checkpoint
+from tests.jobs.conftest import Refused, the_sentence
 
 
 @dataclass
@@ -72,13 +72,6 @@ CASES = {
 }
 
 
-@dataclass
-class Outcome:
-    code: int
-    lines: list[str]  # of stderr
-    stdout: str
-
-
 def without_one_tensor(data: bytes) -> bytes:
     tensors = safetensors.torch.load(data)
     del tensors[next(name for name in tensors if name.startswith("model.norm"))]
@@ -113,17 +106,11 @@ class Places:
         for path in source.iterdir():
             (target / path.name).write_bytes(edit(path.read_bytes()) if path.name == file else path.read_bytes())
 
-    def fill(self, text: str, number: int) -> str:
-        return text.format(**self.known, out=str(self.folder / "outputs" / str(number)))
+    def fill(self, text: str) -> str:
+        return text.format(**self.known, out=str(self.folder / "output"))
 
     def contents(self) -> dict[str, int]:
         return {str(path): path.stat().st_size for path in self.folder.rglob("*") if path.is_file()}
-
-
-def submit(arguments: list[str], cwd: Path, environment: dict[str, str]) -> Outcome:
-    command = [sys.executable, "-m", "jobs.submit", *arguments]
-    done = subprocess.run(command, cwd=cwd, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120)
-    return Outcome(done.returncode, done.stderr.splitlines(), done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -131,41 +118,35 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
     return Places(tmp_path_factory.mktemp("places"))
 
 
-@pytest.fixture(scope="module")
-def before(places: Places) -> dict[str, int]:
-    return places.contents()
-
-
-@pytest.fixture(scope="module")
-def outcomes(places: Places, before: dict[str, int], s3_server: EmbeddedStore, tmp_path_factory) -> Iterator[dict[str, Future[Outcome]]]:
-    """All cases, three at a time: most of what a case takes is the start of Python."""
-    cwd = tmp_path_factory.mktemp("somewhere-else")
-    home = {"ARTQUANT_HOME": str(cwd / "home"), "RAY_ADDRESS": "127.0.0.1:9"}  # a Ray that would be reached for fails
-    with ThreadPoolExecutor(3) as pool:
-        yield {
-            name: pool.submit(submit, [places.fill(text, number) for text in case.arguments], cwd, {**home, **case.environment})
-            for number, (name, case) in enumerate(CASES.items())
-        }
+@pytest.fixture(autouse=True)
+def nothing_is_written(places: Places, s3_server: EmbeddedStore) -> Iterator[None]:
+    before = places.contents()
+    yield
+    assert places.contents() == before
+    assert list(open_store(f"s3://{BUCKET}/{places.known['unique']}").list()) == []
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_is_refused_with_exit_code_2_and_one_sentence_that_names_it(name: str, places: Places, outcomes: dict[str, Future[Outcome]]):
-    outcome = outcomes[name].result()
-    assert outcome.code == 2, outcome.lines
-    assert "Traceback" not in "\n".join(outcome.lines) + outcome.stdout
-    said = [line for line in outcome.lines if line.startswith("artquant: ")]
-    assert said == outcome.lines[-1:], outcome.lines
-    for wanted in CASES[name].names:
-        assert places.fill(wanted, 0) in said[0]
-    assert said[0].endswith(".")
-    assert "Ray" not in " ".join(outcome.lines), "Ray was started first"
+def test_is_refused_with_exit_code_2_and_one_sentence_that_names_it(
+    name: str, places: Places, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = CASES[name]
+    for variable, value in case.environment.items():
+        monkeypatch.setenv(variable, value)
+    said = refused([places.fill(text) for text in case.arguments])
+    assert all(places.fill(wanted) in said for wanted in case.names), said
 
 
-def test_nothing_was_written_by_all_of_that(places: Places, before: dict[str, int], outcomes: dict[str, Future[Outcome]], s3_server):
-    for outcome in outcomes.values():
-        outcome.result()
-    assert places.contents() == before
-    assert list(open_store(f"s3://{BUCKET}/{places.known['unique']}").list()) == []
+@pytest.mark.parametrize("name", ["no job", "an unknown key", "no such bucket", "truncated weights"])
+def test_the_command_says_no_more_than_that_sentence_wherever_it_is_started(name: str, places: Places, tmp_path: Path) -> None:
+    """Of each layer of checks one, with all that a fresh process imports for it."""
+    command = [sys.executable, "-m", "jobs.submit", *map(places.fill, CASES[name].arguments)]
+    environment = {**os.environ, "ARTQUANT_HOME": str(tmp_path / "home"), "RAY_ADDRESS": "127.0.0.1:9"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    said = the_sentence(done.stderr.splitlines(), done.stdout)
+    assert all(places.fill(wanted) in said for wanted in CASES[name].names)
+    assert not (tmp_path / "home").exists()
 
 
 def test_weights_that_lack_a_tensor_are_refused_before_a_worker_makes_one_up(places: Places):

@@ -16,9 +16,11 @@ from artquant.metrics import Interval
 from artquant.paintings import jpeg, paint
 from artquant.report.evaluation_facts import EvaluationReport, Theory
 from artquant.storage import Store, open_store
-from jobs.evaluate import print_evaluation, with_places
+from jobs.annotated import places
+from jobs.evaluate import print_evaluation, with_current_model
 from jobs.submit import main
 from tests.checkpoints import save_random_checkpoint
+from tests.jobs.conftest import Refused
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +59,12 @@ CASES: dict[str, tuple[dict[str, str | None], list[str]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_is_refused_with_exit_code_2_and_one_sentence(name: str, folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # a Ray that would be reached for fails
+def test_is_refused_with_exit_code_2_and_one_sentence(name: str, folder: Path, refused: Refused) -> None:
     changes, wanted = CASES[name]
     before = {str(path) for path in folder.rglob("*")}
     arguments = [f"{key}={value.format(folder=folder)}" for key, value in {**GOOD, **changes}.items() if value is not None]
-    assert main(["evaluate", *arguments]) == 2
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("artquant: ")]
-    assert len(said) == 1 and said[0].endswith(".")
-    assert all(part in said[0] for part in wanted), said
+    said = refused(["evaluate", *arguments])
+    assert all(part in said for part in wanted), said
     assert {str(path) for path in folder.rglob("*")} == before
 
 
@@ -80,10 +79,12 @@ def test_a_cluster_elsewhere_is_sent_nothing_without_all_addresses(lacking: str,
 def test_without_a_model_the_registrys_current_one_is_evaluated(tmp_path: Path, s3_server: EmbeddedStore, s3_folder: Store) -> None:
     from artquant.registry import Registry
 
-    spec = EvaluateSpec.model_validate({"annotations": {"uri": "r.csv", "images": str(tmp_path)}})
+    annotations = {"uri": "r.csv", "images": str(tmp_path)}
+    spec = EvaluateSpec.model_validate({"annotations": annotations, "output": str(tmp_path), "registry": s3_folder.uri})
 
     def model(spec: EvaluateSpec) -> str | None:
-        return with_places(spec, spec.annotations, str(tmp_path), s3_folder.uri).model
+        with places(spec) as (placed, _):
+            return with_current_model(placed).model
 
     assert model(spec) is None
     with pytest.raises(UserError, match="no current model"):

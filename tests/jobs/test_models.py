@@ -18,19 +18,14 @@ from artquant.storage import Store, open_store
 from jobs.models import main
 from jobs.score import make_recipe, with_current_model
 from tests.checkpoints import save_random_checkpoint
+from tests.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SRCC = {"value": 0.87123, "low": 0.81, "high": 0.905}
 CARDS = {
     "first": {"parent": None, "metrics": {"srcc": {"value": float("nan"), "low": 0, "high": 1}}},
     "second": {"parent": {"location": "s3://museum/models/first", "digest": "d"}, "metrics": {"srcc": SRCC}},
     "third": {"parent": "second"},
 }
-
-
-@pytest.fixture(params=["s3", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    return request.getfixturevalue("s3_folder") if request.param == "s3" else open_store(f"file://{tmp_path}/models")
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +129,7 @@ def test_what_cannot_be_done_is_refused_with_exit_code_2_and_one_sentence(
 def make(*arguments: str) -> subprocess.CompletedProcess:
     environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MODEL", "REGISTRY")}
     ready = ["-o", ".venv/.ready"]  # the environment of the tests is the one to use, whatever its age
-    return subprocess.run(["make", *ready, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(["make", *ready, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.skipif(not (ROOT / ".venv" / "bin" / "python").exists(), reason="make uses .venv")

@@ -19,8 +19,8 @@ import pytest
 
 from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
+from tests.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 90
 
 

@@ -14,8 +14,7 @@ from artquant.storage import Store
 from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
 from tests.pipelines.runs import Run, Scorer, spec_for
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.processes import ROOT
 
 
 @pytest.fixture(scope="session")

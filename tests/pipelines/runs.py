@@ -86,10 +86,6 @@ def read_by_glob(store: Store, kind: str) -> pa.Table:
     return pyarrow.dataset.dataset(selector.base_dir, filesystem=files, format="parquet", partitioning="hive").to_table()
 
 
-def contents(store: Store) -> dict[str, bytes]:
-    return {info.key: store.get(info.key) for info in store.list()}
-
-
 def spelled_out(key: str, data: bytes) -> str:
     """All text that an object holds, Parquet unpacked."""
     if not key.endswith(".parquet"):

@@ -21,8 +21,9 @@ from artquant.report.facts import THUMBNAIL_SIZE
 from artquant.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS, reject_schema, score_schema
 from artquant.storage import Store, open_store
 from tests.picture_files import make_picture_files
-from tests.pipelines.runs import Run, Scorer, contents, spec_for, spelled_out
+from tests.pipelines.runs import Run, Scorer, spec_for, spelled_out
 from tests.reference import SHARED
+from tests.stores import contents
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors", "ignore:Corrupt EXIF")
 

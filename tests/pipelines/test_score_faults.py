@@ -16,7 +16,8 @@ from artquant.engines import Engine
 from artquant.errors import RunFailed
 from artquant.storage import Store, open_store
 from tests.pipelines.engines import POISON_RED, Dying, RefusingEngine, red_picture, red_score, unopenable
-from tests.pipelines.runs import Run, Scorer, contents, read_by_glob, spec_for
+from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
+from tests.stores import contents
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
 
@@ -116,7 +117,6 @@ def test_a_worker_that_dies_once_loses_and_doubles_nothing(
     assert run.report.num_scored == run.report.findings.num_scored == len(REDS)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("open_engine", [Dying(once=None), partial(os._exit, 1)], ids=["at work", "while it opens"])
 def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
     scorer: Scorer, source: Store, output: Store, open_engine: Callable[[], Engine]
@@ -126,7 +126,6 @@ def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
     assert not output.exists("CURRENT") and not list(output.list("scores")) and not list(output.list("_staging"))
 
 
-@pytest.mark.timeout(60)
 def test_an_engine_that_cannot_be_opened_ends_the_run_with_its_error(scorer: Scorer, source: Store, output: Store) -> None:
     with pytest.raises(RunFailed, match="the weights are locked away") as failure:
         scorer.score(spec_for(source, output, run_id="locked"), unopenable)

@@ -60,7 +60,6 @@ def trained(spec: TrainSpec) -> train.Trained:
     return train.run_training(spec.model_copy(update={"run_id": run_id}), splits, None, digest, recipe_of)
 
 
-@pytest.mark.timeout(280)
 def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with_it(collection, local_ray):
     registry = Registry(open_store(collection.uri_of("out/models")))
     first = trained(spec_of(collection))

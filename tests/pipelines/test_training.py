@@ -18,6 +18,7 @@ from artquant.storage import Store
 from artquant.training.data import Task
 from artquant.training.state import RunState
 from artquant.training.trainer import fit
+from tests.processes import command_of
 from tests.training.conftest import SEEDS, annotations
 
 
@@ -57,7 +58,6 @@ def weights_of(task: Task) -> dict[str, torch.Tensor]:
     return state.load(60)["model"]
 
 
-@pytest.mark.timeout(240)
 def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken_run(task):
     """The unbroken run streams its pictures, the other keeps them: also that changes nothing."""
     streamed = replace(
@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken
     def kill() -> None:
         while not killed.is_set():
             if (state_of(task).history().last_step or 0) >= 20:
-                workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+                workers = [p for p in psutil.Process().children(recursive=True) if "RayTrainWorker" in command_of(p)]  # of this cluster
                 for worker in workers:
                     worker.kill()
                     killed.set()
@@ -86,7 +86,6 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken
     assert Checkpoint.open(state_of(task).store.uri_of("model")).prompts == task.checkpoint.prompts
 
 
-@pytest.mark.timeout(120)
 def test_a_loss_that_is_no_number_ends_the_run_at_once(task):
     """Not after max_failures restarts, each of which would come to the same."""
     hasty = task.spec.fit.model_copy(update={"learning_rate": 1e18, "max_grad_norm": 1e30})

@@ -65,6 +65,9 @@ def picture(work: Artwork) -> bytes:
     return painting(zlib.crc32(work.artwork_id.encode(errors="replace")) % 30)
 
 
+EMPTY = Summary(LEVEL_VALUES).result()
+
+
 @cache
 def findings(num_scored: int = 412, num_rejected: int = 3) -> Findings:
     summary = Summary(LEVEL_VALUES)
@@ -109,3 +112,23 @@ def report(**changes: object) -> RunReport:
     if "findings" not in facts:
         facts["findings"] = findings()
     return RunReport(**facts)  # type: ignore[arg-type]
+
+
+def hostile_report(text: str) -> RunReport:
+    rows = score_rows(12)
+    for column in ("artwork_id", "uri", "perception", "cognition", "emotion"):
+        rows[column] = [f"{text}{number}" for number in range(12)]
+    rejects = {"artwork_id": [text], "reject_class": [text], "message": [text]}
+    summary = Summary(LEVEL_VALUES)
+    summary.add_scores(rows)
+    summary.add_rejects(rejects)
+    names = ("run_id", "input_uri", "output_uri", "model_id", "model_digest", "prompt_digest", "engine", "message")
+    return report(
+        findings=with_thumbnails(summary.result(), picture),
+        reasons={text: 1},
+        config={text: [text]},
+        files=[OutputFile(text, 1, 1)],
+        stages=[StageTime(text, 1.0, 1, 1.0)],
+        status="failed",
+        **dict.fromkeys(names, text),
+    )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from artquant import metrics
+from artquant.evaluation import CalibrationBin, Subgroup
 from artquant.metrics import Interval
-from artquant.report.evaluation_facts import CalibrationBin, EvaluationReport, Miss, Subgroup, Theory
+from artquant.report.evaluation_facts import EvaluationReport, Miss, Theory
 from artquant.report.training_facts import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
 from tests.report.sample import LEVEL_VALUES, painting
 
 START = datetime(2026, 11, 21, 2, 10, 4, tzinfo=UTC)
 CONFIG = {"annotations": {"uri": "s3://museum/ratings.parquet"}, "fit": {"epochs": 3.0, "batch_size": 4}}
+
+
+NAN = Interval(math.nan, math.nan, math.nan)
 
 
 def verdict(**changes: object) -> Verdict:
@@ -222,3 +227,24 @@ def hostile_shadow(text: str) -> ShadowReport:
         verdict=verdict(candidate=text, current=text, why=text, shadow_uri=text),
         flips=[Flip(text, 1.0, 2.0, 3.0, painting(1)), Flip(text, 1.0, 2.0, 3.0, b"<svg onload=alert(1)>")],
     )
+
+
+FAILED = training(
+    status="failed", model_id=None, model_uri=None, verdict=None, test={}, num_steps=7, validations=[], message="The disk is full."
+)
+BARE = training(verdict=None, test={}, curve=[], validations=[], rejected={}, reject_examples=[], num_clamped=0, num_vanished=0)
+NOTHING = evaluation(
+    1,
+    num_artworks=0,
+    metrics={"srcc": NAN},
+    human=[],
+    predicted=[],
+    fitted=[],
+    calibration=[],
+    coverage={},
+    spread=[],
+    open_set_mass=[],
+    subgroups=[],
+    theory=None,
+    misses=[],
+)

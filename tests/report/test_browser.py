@@ -24,7 +24,7 @@ from artquant.report.page import render
 from artquant.report.shadow_page import render_shadow
 from artquant.report.training_page import render_training
 from tests.report import sample, studies
-from tests.report.test_page import EMPTY, HOSTILE, hostile_report
+from tests.report.test_every_page import HOSTILE
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium on the path")
@@ -80,9 +80,9 @@ def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     reports = {
         "run.html": sample.report(),
-        "failed.html": sample.report(findings=EMPTY, status="failed", num_scored=0, message="31 of 100 rejected.", files=[]),
-        "hostile.html": hostile_report("".join(HOSTILE).replace("</style>", "")),
-        "long.html": hostile_report("n" * 5000),
+        "failed.html": sample.report(findings=sample.EMPTY, status="failed", num_scored=0, message="31 of 100 rejected.", files=[]),
+        "hostile.html": sample.hostile_report("".join(HOSTILE).replace("</style>", "")),
+        "long.html": sample.hostile_report("n" * 5000),
     }
     hostile = "".join(HOSTILE).replace("</style>", "")
     made = {name: render(report) for name, report in reports.items()} | {
@@ -103,7 +103,7 @@ def pages(tmp_path_factory):
             profile = tmp_path_factory.mktemp("profile")
             url = f"http://127.0.0.1:{server.server_port}/{name}"
             command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", *options, url]
-            return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+            return subprocess.run(command, check=True, capture_output=True, text=True, timeout=180).stdout
 
         yield browse
         server.shutdown()

@@ -6,9 +6,7 @@ import base64
 import dataclasses
 import hashlib
 import html
-import html.parser
 import re
-from collections import Counter
 from datetime import timedelta
 
 import numpy as np
@@ -23,93 +21,12 @@ from artquant.report.page import MAX_FILES, render, visible
 from artquant.report.summary import Summary, with_thumbnails
 from artquant.schema import RejectClass, score_schema
 from tests.report import sample
-
-EMPTY = Summary(sample.LEVEL_VALUES).result()
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "'><svg/onload=alert(1)>",
-    "</style><script>alert(1)</script>",
-    "</title><script>alert(1)</script>",
-    "javascript:alert(1)",
-    "{{ 7*7 }}{% raw %}",
-    "gpj.\u202egnp\u2066\u200f\ufeff",
-    "line\none\r\nline\u2028two\x00\x1b[31m",
-    "\udcff\udc80.jpg",
-    "n" * 5000,
-    "<!-- ",
-    "]]>",
-]
-VOID = {"meta", "link", "img", "br", "wbr"}
-
-
-class Outline(html.parser.HTMLParser):
-    """Tags with their attributes, text, and whether every tag was closed in its turn."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.text = ""
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        assert len(attrs) == len(dict(attrs))
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-def hostile_report(text: str):
-    rows = sample.score_rows(12)
-    for column in ("artwork_id", "uri", "perception", "cognition", "emotion"):
-        rows[column] = [f"{text}{number}" for number in range(12)]
-    rejects = {"artwork_id": [text], "reject_class": [text], "message": [text]}
-    summary = Summary(sample.LEVEL_VALUES)
-    summary.add_scores(rows)
-    summary.add_rejects(rejects)
-    names = ("run_id", "input_uri", "output_uri", "model_id", "model_digest", "prompt_digest", "engine", "message")
-    return sample.report(
-        findings=with_thumbnails(summary.result(), sample.picture),
-        reasons={text: 1},
-        config={text: [text]},
-        files=[OutputFile(text, 1, 1)],
-        stages=[sample.StageTime(text, 1.0, 1, 1.0)],
-        status="failed",
-        **dict.fromkeys(names, text),
-    )
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_adds_no_element_attribute_or_link(text):
-    hostile, harmless = Outline(render(hostile_report(text))), Outline(render(hostile_report("harm/less.jpg")))
-    counts = [Counter(tag for tag, _ in outline.tags if tag != "wbr") for outline in (hostile, harmless)]
-    assert counts[0] == counts[1]
-    assert {name for _, attrs in hostile.tags for name in attrs} == {name for _, attrs in harmless.tags for name in attrs}
-    assert {attrs["href"] for _, attrs in hostile.tags if "href" in attrs} == {"data:,", "#scores", "#gallery", "#rejects", "#run", "#data"}
-    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in hostile.tags if tag == "img")
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_leaves_no_invisible_or_reordering_character(text):
-    page = render(hostile_report(text))
-    page.encode("utf-8")
-    assert not re.search("[\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\x00-\x09\x0b-\x1f\x7f-\x9f]", page)
+from tests.report.outline import Outline
+from tests.report.sample import EMPTY
 
 
 def test_a_very_long_name_is_shortened_in_its_middle():
-    page = render(hostile_report("a" * 2500 + "b" * 2500))
+    page = render(sample.hostile_report("a" * 2500 + "b" * 2500))
     assert len(Outline(page).text) < 400_000
     assert re.search("a+…b+", page)
 
@@ -139,19 +56,6 @@ def test_the_policy_allows_the_page_s_own_style_and_data_images_alone():
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
     assert " style=" not in page and "@import" not in style and "url(" not in style
-
-
-def test_every_picture_and_chart_has_a_name_and_headings_skip_no_level():
-    for report in (sample.report(), sample.report(findings=EMPTY)):
-        tags = Outline(render(report)).tags
-        assert all(attrs["alt"] for tag, attrs in tags if tag == "img")
-        charts = [attrs for tag, attrs in tags if tag == "svg"]
-        assert all(attrs.get("aria-hidden") == "true" or (attrs["aria-label"] and attrs["role"] == "img") for attrs in charts)
-        headings = [int(tag[1]) for tag, _ in tags if re.fullmatch("h[1-6]", tag)]
-        assert headings[0] == 1 and headings.count(1) == 1
-        assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
-        ids = [attrs["id"] for _, attrs in tags if "id" in attrs]
-        assert len(ids) == len(set(ids))
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import math
-import re
-from collections import Counter
 
 import pytest
 
@@ -17,85 +14,7 @@ from artquant.report.shadow_page import render_shadow
 from artquant.report.training_facts import Flip, LossPoint, Validation
 from artquant.report.training_page import render_training
 from tests.report import studies
-from tests.report.test_page import HOSTILE, Outline
-
-NAN = Interval(math.nan, math.nan, math.nan)
-HOSTILE_PAGES = {
-    "training": lambda text: render_training(studies.hostile_training(text)),
-    "evaluation": lambda text: render_evaluation(studies.hostile_evaluation(text)),
-    "shadow": lambda text: render_shadow(studies.hostile_shadow(text)),
-}
-PAGES = {
-    "training": lambda: render_training(studies.training()),
-    "first model": lambda: render_training(studies.training(verdict=studies.verdict(**studies.FIRST_EVER), parent=None)),
-    "failed": lambda: render_training(FAILED),
-    "bare training": lambda: render_training(BARE),
-    "evaluation": lambda: render_evaluation(studies.evaluation()),
-    "large evaluation": lambda: render_evaluation(studies.evaluation(60_000, misses=[])),
-    "bare evaluation": lambda: render_evaluation(NOTHING),
-    "shadow": lambda: render_shadow(studies.shadow()),
-    "bare shadow": lambda: render_shadow(studies.shadow(num_artworks=0, human=[], candidate_scores=[], current_scores=[], flips=[])),
-}
-FAILED = studies.training(
-    status="failed", model_id=None, model_uri=None, verdict=None, test={}, num_steps=7, validations=[], message="The disk is full."
-)
-BARE = studies.training(verdict=None, test={}, curve=[], validations=[], rejected={}, reject_examples=[], num_clamped=0, num_vanished=0)
-NOTHING = studies.evaluation(
-    1,
-    num_artworks=0,
-    metrics={"srcc": NAN},
-    human=[],
-    predicted=[],
-    fitted=[],
-    calibration=[],
-    coverage={},
-    spread=[],
-    open_set_mass=[],
-    subgroups=[],
-    theory=None,
-    misses=[],
-)
-
-
-def text_of(page: str) -> str:
-    """What the page says, a space for every tag but a possible line break."""
-    bare = re.sub("<style>.*?</style>|<[^>]*>", " ", page.replace("<wbr>", ""), flags=re.S)
-    return re.sub(r"\s+", " ", html.unescape(bare))
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("name", HOSTILE_PAGES)
-def test_hostile_text_adds_no_element_attribute_or_link(name, text):
-    page, plain = HOSTILE_PAGES[name](text), HOSTILE_PAGES[name]("harm/less.jpg")
-    hostile, harmless = Outline(page), Outline(plain)
-    counts = [Counter(tag for tag, _ in outline.tags if tag != "wbr") for outline in (hostile, harmless)]
-    assert counts[0] == counts[1]
-    assert {attr for _, attrs in hostile.tags for attr in attrs} == {attr for _, attrs in harmless.tags for attr in attrs}
-    assert all(attrs["href"].startswith(("#", "data:,")) for _, attrs in hostile.tags if "href" in attrs)
-    assert all(attrs["src"].startswith("data:image/jpeg;base64,") for tag, attrs in hostile.tags if tag == "img")
-    assert not re.search("[\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\x00-\x09\x0b-\x1f\x7f-\x9f]", page)
-
-
-@pytest.mark.parametrize("name", HOSTILE_PAGES)
-def test_hostile_text_is_there_to_be_read(name):
-    assert Outline(HOSTILE_PAGES[name]("<i>x</i>")).text.count("<i>x</i>") >= 5
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_pages_are_whole_named_and_show_no_python(name):
-    page = PAGES[name]()
-    outline = Outline(page)
-    assert not re.search(r"\b(nan|inf|None|NaN)\b", page), "a number that is none shows as a dash"
-    assert all(attrs["alt"] for tag, attrs in outline.tags if tag == "img")
-    charts = [attrs for tag, attrs in outline.tags if tag == "svg" and "class" in attrs]
-    assert all(attrs.get("aria-hidden") == "true" or (attrs["aria-label"] and attrs["role"] == "img") for attrs in charts)
-    headings = [int(tag[1]) for tag, _ in outline.tags if re.fullmatch("h[1-6]", tag)]
-    assert headings[0] == 1 and headings.count(1) == 1
-    assert all(after - before <= 1 for before, after in zip(headings, headings[1:], strict=False))
-    ids = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
-    assert len(ids) == len(set(ids))
-    assert {attrs["href"][1:] for _, attrs in outline.tags if attrs.get("href", "").startswith("#")} == set(ids)
-    assert " style=" not in page and len(page.encode()) < 700_000
+from tests.report.outline import text_of
 
 
 @pytest.mark.parametrize(
@@ -108,7 +27,7 @@ def test_pages_are_whole_named_and_show_no_python(name):
         ({"verdict": studies.verdict(promoted=False)}, "with an SRCC of 0.871. portraits-2026-10-02 stays current."),
         ({"verdict": studies.verdict(**studies.FIRST_EVER)}, "It is the first current model."),
         ({"verdict": studies.verdict(**studies.FIRST_EVER, promoted=False)}, "It was not promoted, and no model is current."),
-        ({"verdict": None, "test": {"srcc": NAN}}, "portraits-2026-11-21 learned from 8,204 artworks in 42 min 00 s."),
+        ({"verdict": None, "test": {"srcc": studies.NAN}}, "portraits-2026-11-21 learned from 8,204 artworks in 42 min 00 s."),
         ({"status": "failed", "verdict": None, "num_steps": 1}, "Training failed after 42 min 00 s and 1 step. No model was published"),
     ],
 )
@@ -118,7 +37,7 @@ def test_the_training_headline_says_what_came_of_it(changes, sentences):
 
 
 def test_a_failed_training_says_why_and_promises_nothing():
-    text = text_of(render_training(FAILED))
+    text = text_of(render_training(studies.FAILED))
     for words in (
         "The disk is full.",
         "The run ended before its model could be compared.",
@@ -130,7 +49,7 @@ def test_a_failed_training_says_why_and_promises_nothing():
 
 
 def test_a_training_without_anything_to_draw_says_so():
-    text = text_of(render_training(BARE))
+    text = text_of(render_training(studies.BARE))
     for words in ("compared with none", "No artwork was set aside for a test.", "No loss was recorded.", "Every row was used."):
         assert words in text
 
@@ -170,7 +89,7 @@ def test_rejected_rows_are_listed_largest_reason_first_with_file_and_row():
         ),
         ({"split": "all", "num_rejected": 0}, "on 412 annotated artworks: its order"),
         (
-            {"metrics": {"srcc": NAN, "mae": NAN}},
+            {"metrics": {"srcc": studies.NAN, "mae": studies.NAN}},
             "its order cannot be compared with people’s, as all scores on one side are alike. 2 artworks got",
         ),
         ({"num_artworks": 0}, "could not be compared with people on any artwork. 2 artworks got no score."),
@@ -181,7 +100,7 @@ def test_the_evaluation_headline_says_how_well_it_agrees(changes, sentence):
 
 
 def test_an_evaluation_of_nothing_says_so_in_every_section():
-    text = text_of(render_evaluation(NOTHING))
+    text = text_of(render_evaluation(studies.NOTHING))
     for words in ("No artwork has both", "Nothing to draw.", "no column to look at apart", "Not estimated", "No artwork is shown."):
         assert words in text
 
@@ -198,7 +117,7 @@ def test_an_evaluation_of_nothing_says_so_in_every_section():
             {"h_y_given_z": Interval(1.5, 1, 2), "h_d_given_z": Interval(0.1, 0, 1), "bound_holds": False, "bound_holds_share": 0.125},
             "The bound does not hold on the average: 1.50 > 0.94 + 0.10 = 1.04 nats. It holds for 12.5 % of the artworks",
         ),
-        ({"h_y_given_d": NAN}, "cannot be said: a term is not finite."),
+        ({"h_y_given_d": studies.NAN}, "cannot be said: a term is not finite."),
     ],
 )
 def test_the_theory_says_whether_the_bound_holds_and_when_that_says_little(changes, verdict):

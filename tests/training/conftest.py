@@ -48,6 +48,11 @@ def annotations(seeds: range) -> pa.Table:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def small_products(one_thread) -> None:
+    """All of these."""
+
+
 @pytest.fixture(scope="session")
 def gallery(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("gallery")
