@@ -86,16 +86,17 @@ def make_recipe(spec: ScoreSpec):
         raise
     except Exception as error:  # a damaged file makes the libraries raise whatever they like
         raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
-    from artquant.engines.open import open_engine, resolve_device
+    from artquant.engines.open import describe, open_engine, precision, resolve
     from artquant.pipelines.score import EngineRecipe
 
-    device, dtype = resolve_device(spec.engine)
+    engine = resolve(spec.engine)
     return EngineRecipe(
-        open=partial(open_engine, spec.engine, checkpoint),
-        identity=checkpoint.identity(dtype, spec.fetch.full_decode),
+        open=partial(open_engine, engine, checkpoint),
+        identity=checkpoint.identity(precision(engine), spec.fetch.full_decode),
         image_size=checkpoint.image_size,
         level_values=checkpoint.prompts.level_values,
-        description=f"{spec.engine.name} on {device}, {dtype}",
+        description=describe(engine),
+        open_network=partial(open_engine, engine.model_copy(update={"name": "torch"}), checkpoint),
     )
 
 

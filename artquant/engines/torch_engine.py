@@ -74,6 +74,7 @@ class TorchEngine:
         writing = torch.ones_like(rows, dtype=torch.bool)  # a row that has ended may stay in the batch for a while
         tokens = torch.full((len(repeated), room), self.config.eos_token_id, device=self.device)
         for step in range(room):
+            logits[:, self.config.placeholder_id] = -torch.inf
             following = logits.argmax(-1)
             tokens[rows, step] = following
             writing = writing & (following != self.config.eos_token_id)
@@ -87,14 +88,9 @@ class TorchEngine:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(rows), 1)], dim=1)
             logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)
         truncated = set((rows % batch).tolist())
-        texts = [self._decode(row) for row in tokens.tolist()]
+        texts = [self.processor.decode_answer(row) for row in tokens.tolist()]
         critiques = [{part: texts[i * batch + image] for i, part in enumerate(CRITIQUE_PARTS)} for image in range(batch)]
         return critiques, ["truncated" if image in truncated else "ok" for image in range(batch)]
-
-    def _decode(self, tokens: list[int]) -> str:
-        if self.config.eos_token_id in tokens:
-            tokens = tokens[: tokens.index(self.config.eos_token_id)]
-        return self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
     def _compute(self, prompts: list[str]) -> StaticPrompts:
         ids = [self.processor.tokenize(prompt) for prompt in prompts]

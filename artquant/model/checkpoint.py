@@ -11,6 +11,7 @@ import torch
 
 from artquant.identity import Identity
 from artquant.model.adapter import base_of, is_adapter
+from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.location import local_folder
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import CLIP_MEAN, CLIP_STD, MPLUGOwl2Processor
@@ -58,6 +59,9 @@ class Checkpoint:
 
     def load_model(self, dtype: torch.dtype) -> MPLUGOwl2LlamaForCausalLM:
         return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
+
+    def load_config(self) -> MPLUGOwl2Config:
+        return MPLUGOwl2Config.from_pretrained(self.folder)
 
     def load_processor(self) -> MPLUGOwl2Processor:
         return MPLUGOwl2Processor.from_pretrained(self.base_location or self.folder)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from artquant.prompts import IMAGE_PLACEHOLDER
 from artquant.schema import LEVELS
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
+_CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -78,7 +80,7 @@ class MPLUGOwl2Processor(ProcessorMixin):
     ):
         self.num_image_tokens = num_image_tokens
         self.image_token_index = image_token_index
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or _CHAT_TEMPLATE.read_text())
         _merge_spaces_last(tokenizer)
 
     @classmethod
@@ -122,6 +124,11 @@ class MPLUGOwl2Processor(ProcessorMixin):
         if len(set(ids)) != len(LEVELS) or self.tokenizer.unk_token_id in ids:
             raise ValueError(f"the tokenizer does not tell the levels {', '.join(LEVELS)} apart")
         return ids
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """The text of generated ids up to their end token, if there is one."""
+        stop = ids.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in ids else len(ids)
+        return self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
 
     def expand(self, ids: Sequence[int]) -> list[int]:
         """Each image's one id becomes `num_image_tokens` of them."""

@@ -174,7 +174,7 @@ def terms_of(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen, compared:
     rows = [row for row in texts if all((row[part] or "").strip() for part in CRITIQUE_PARTS)]
     rows.sort(key=lambda row: (chosen.content[row["artwork_id"]], row["artwork_id"]))
     rows = rows[: spec.theory_limit]
-    return theory_terms(rows, recipe.open, spec.annotations.images, spec.fetch, spec.engine, counter) if rows else {}
+    return theory_terms(rows, recipe.open_network or recipe.open, spec.annotations.images, spec.fetch, spec.engine, counter) if rows else {}
 
 
 def describe(
