@@ -35,7 +35,9 @@ class FetchSpec(Section):
 class VllmSpec(Section):
     """The vLLM engine. The defaults are for collections of which each image is seen once."""
 
-    max_num_seqs: int = Field(256, ge=1, description="requests that are computed at a time; an artwork is one, and three more for its critique")
+    max_num_seqs: int = Field(
+        256, ge=1, description="requests that are computed at a time; an artwork is one, and three more for its critique"
+    )
     max_num_batched_tokens: int = Field(8192, ge=128, description="tokens of one step; an image is 65 of them at full size")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the GPU's memory for weights and keys and values")
     kv_cache_gb: int = Field(1, ge=1, description="memory for keys and values on a CPU, GiB")
@@ -249,7 +251,12 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         if not isinstance(place, dict):
             raise UserError(f"{parent!r} in {key!r} holds a value, not keys.")
     field = _fields(kind, ".".join(parents)).get(last)
-    if field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section) and "name" in field.annotation.model_fields:
+    if (
+        field is not None
+        and isinstance(field.annotation, type)
+        and issubclass(field.annotation, Section)
+        and "name" in field.annotation.model_fields
+    ):
         place, last = place.setdefault(last, {}), "name"  # engine=vllm
     if field is not None and field.annotation in (str, str | None) and text not in ("", "null"):
         place[last] = text  # run_id=20261121 is a name, not a number

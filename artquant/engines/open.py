@@ -13,20 +13,20 @@ _BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what i
 
 
 def resolve(spec: EngineSpec) -> EngineSpec:
-    """The spec with nothing left to choose. `auto` is vLLM where it is installed and GPUs are asked for, else torch; a GPU in bfloat16 where
-    GPUs are asked for, else the CPU in float32. Raises UserError for what cannot be had."""
+    """The spec with nothing left to choose: `auto` is vLLM where it is installed and GPUs are asked for, else torch; a GPU in bfloat16
+    where GPUs are asked for, else the CPU in float32. Raises UserError for what cannot be had."""
     device = spec.device if spec.device != "auto" else ("cuda" if spec.num_gpus else "cpu")
     dtype = spec.dtype if spec.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     is_there = find_spec("vllm") is not None
     name = spec.name if spec.name != "auto" else ("vllm" if is_there and device == "cuda" else "torch")
     if name == "vllm" and not is_there:
-        raise UserError("engine=vllm needs vLLM, which is not installed: type `make vllm` for the CPU, or install artquant-jobs[vllm] on a GPU.")
+        raise UserError(
+            "engine=vllm needs vLLM, which is not installed: type `make vllm` for the CPU, or install artquant-jobs[vllm] on a GPU."
+        )
     if name == "vllm" and device == "cuda" and spec.vllm.tensor_parallel_size > spec.num_gpus:
         size = spec.vllm.tensor_parallel_size
         raise UserError(f"engine.vllm.tensor_parallel_size={size} needs engine.num_gpus={size}: the GPUs of each worker.")
-    return spec.model_copy(
-        update={"name": name, "device": device, "dtype": dtype, "batch_size": spec.batch_size or _BATCH_SIZE[name]}
-    )
+    return spec.model_copy(update={"name": name, "device": device, "dtype": dtype, "batch_size": spec.batch_size or _BATCH_SIZE[name]})
 
 
 def describe(spec: EngineSpec) -> str:

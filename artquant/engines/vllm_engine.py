@@ -7,6 +7,7 @@ process, and when vLLM dies so does this one. An image is four requests (score, 
 import itertools
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -46,35 +47,39 @@ class VllmEngine:
 
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
         parts = CRITIQUE_PARTS if critique else ()
-        answers: dict[str, list[Future]] = {name: [] for name in ("score", *parts)}
-        for image in pixels:
-            number = next(self.numbers)
-            for part in answers:
-                prompt = {
-                    "prompt_token_ids": self.prompt_ids[part],
-                    "multi_modal_data": {"image": image},
-                    "multi_modal_uuids": {"image": f"artwork-{number}"},  # of its four requests, and of no other image's
-                }
-                parameters = self.score_parameters if part == "score" else self.text_parameters
-                answers[part].append(self.requests.submit(f"{number}-{part}", prompt, parameters))
-        found = {part: [future.result() for future in futures] for part, futures in answers.items()}
-        logs = np.array([[answer.logprobs[0][i].logprob for i in self.level_ids] for answer in found["score"]])
+        answers = self.ask(pixels, ("score", *parts))
+        logs = np.array([[answer.logprobs[0][i].logprob for i in self.level_ids] for answer in answers["score"]])
         closed = np.exp(logs - logs.max(1, keepdims=True))
         result = Assessment(closed / closed.sum(1, keepdims=True), np.exp(logs).sum(1))
         result.critiques, result.critique_statuses = [None] * len(pixels), ["not_requested"] * len(pixels)
         if critique:
-            by_image = [{part: found[part][i] for part in parts} for i in range(len(pixels))]
+            by_image = [{part: answers[part][i] for part in parts} for i in range(len(pixels))]
             result.critiques = [{part: self.processor.decode_answer(a.token_ids) for part, a in texts.items()} for texts in by_image]
             is_cut = [any(answer.finish_reason == "length" for answer in texts.values()) for texts in by_image]
             result.critique_statuses = ["truncated" if cut else "ok" for cut in is_cut]
         return result
+
+    def ask(self, pixels: np.ndarray, prompts: Sequence[str]) -> dict[str, list[Any]]:
+        """For each prompt (`score` or a part of the critique) vLLM's `CompletionOutput` for each image; all are in flight at once."""
+        answers: dict[str, list[Future]] = {name: [] for name in prompts}
+        for image in pixels:
+            number = next(self.numbers)
+            for name in prompts:
+                prompt = {
+                    "prompt_token_ids": self.prompt_ids[name],
+                    "multi_modal_data": {"image": image},
+                    "multi_modal_uuids": {"image": f"artwork-{number}"},  # of its four requests, and of no other image's
+                }
+                parameters = self.score_parameters if name == "score" else self.text_parameters
+                answers[name].append(self.requests.submit(f"{number}-{name}", prompt, parameters))
+        return {name: [future.result() for future in futures] for name, futures in answers.items()}
 
     def close(self) -> None:
         """Ends vLLM and gives its memory back; answers that are still due are not given."""
         self.requests.close()
 
     def _parameters(self, config) -> tuple[Any, Any]:
-        """For a score: raw log-probabilities of the five levels over the whole vocabulary, so the open-set mass is in them. For a text: greedy."""
+        """For a score, raw log-probabilities of the levels over the whole vocabulary: the open-set mass is in them. For a text, greedy."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -120,7 +125,9 @@ class _RequestLoop:
                     if output.finished:
                         self.due.pop(output.request_id).set_result(output.outputs[0])
         except BaseException as error:
-            self._fail(SystemExit(f"vLLM died, and with it this process: {type(error).__name__}: {' '.join(str(error).split())[:500]}"), started)
+            self._fail(
+                SystemExit(f"vLLM died, and with it this process: {type(error).__name__}: {' '.join(str(error).split())[:500]}"), started
+            )
             raise
         self._fail(SystemExit("the engine was closed"), started)
         self.engine.engine_core.shutdown()

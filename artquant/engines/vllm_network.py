@@ -4,6 +4,7 @@ A step's tokens, of any number of requests, come as one row of T; those of image
 """
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import normalise
 from artquant.model.vision import VisionModel, VisualAbstractor
+from artquant.prompts import IMAGE_PLACEHOLDER
 
 _STACKED = (  # part of a published name, the layer that holds it here, and its place therein
     (".k_proj.multiway.1.", ".image_kv_proj.", 0),
@@ -39,7 +41,7 @@ _STACKED = (  # part of a published name, the layer that holds it here, and its 
 
 
 class ImageTokens:
-    """Where a step's image tokens are: a mask (T, 1), and their rows (N,), or None where shapes must not depend on the data (CUDA graphs)."""
+    """Where a step's image tokens are: a mask (T, 1), and their rows (N,), or none where shapes may not depend on data (CUDA graphs)."""
 
     def __init__(self, mask: torch.Tensor, is_static: bool):
         self.mask = mask.unsqueeze(-1)
@@ -67,7 +69,7 @@ class MultiwayRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor, image: ImageTokens | None) -> torch.Tensor:
-        text, visual = (scale.weight for scale in self.multiway)
+        text, visual = (cast(Scale, scale).weight for scale in self.multiway)
         y = x.float()
         y = (y * torch.rsqrt(y.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
         return y * (text if image is None else torch.where(image.mask, visual, text))
@@ -163,8 +165,6 @@ class VllmMPLUGOwl2(nn.Module, SupportsMultiModal, SupportsQuant):
 
     @classmethod
     def get_placeholder_str(cls, modality: str, i: int) -> str | None:
-        from artquant.prompts import IMAGE_PLACEHOLDER
-
         if modality != "image":
             raise ValueError(f"ArtQuant looks at images, not at {modality}")
         return IMAGE_PLACEHOLDER
@@ -173,11 +173,11 @@ class VllmMPLUGOwl2(nn.Module, SupportsMultiModal, SupportsQuant):
         super().__init__()
         self.config: MPLUGOwl2Config = vllm_config.model_config.hf_config
         self.folder = vllm_config.model_config.model
-        visual = self.config.visual_config
-        with self._mark_tower_model(vllm_config, "image"):
+        visual, marks = self.config.visual_config, cast(Any, self)
+        with marks._mark_tower_model(vllm_config, "image"):
             self.vision_model = VisionModel(visual.visual_model)
             self.visual_abstractor = VisualAbstractor(visual.visual_abstractor, self.config.hidden_size)
-        with self._mark_language_model(vllm_config):
+        with marks._mark_language_model(vllm_config):
             self.language_model = LanguageModel(vllm_config=vllm_config, prefix=maybe_prefix(prefix, "language_model"))
         self.lm_head = ParallelLMHead(
             self.config.vocab_size, self.config.hidden_size, quant_config=vllm_config.quant_config, prefix=maybe_prefix(prefix, "lm_head")
@@ -210,7 +210,7 @@ class VllmMPLUGOwl2(nn.Module, SupportsMultiModal, SupportsQuant):
             if self.config.tie_word_embeddings and name.startswith("lm_head."):
                 continue
             parameter = parameters[name]
-            load = getattr(parameter, "weight_loader", default_weight_loader)
+            load: Any = getattr(parameter, "weight_loader", default_weight_loader)
             load(parameter, tensor) if shard is None else load(parameter, tensor, shard)
             loaded.add(name)
         return loaded

@@ -1,4 +1,5 @@
-"""What vLLM calls at the start of each of its processes (entry point `vllm.general_plugins`): after it, `vllm serve` knows ArtQuant's folders."""
+"""What each of vLLM's processes calls at its start (entry point `vllm.general_plugins`), so that `vllm serve` knows ArtQuant's folders."""
+
 
 def register() -> None:
     from vllm import ModelRegistry
