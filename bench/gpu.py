@@ -1,7 +1,7 @@
 """The torch engine at full size on one GPU, random bfloat16 weights, beside a plain loop that works as the published script.
 
-Needs torch, transformers, tokenizers and peft only. Prints images a second of both, and the engine's FLOP/s against the rate of this device's
-matrix products, measured in the same run. `--size medium --device cpu --dtype float32` tries the script where there is no GPU.
+Needs torch, transformers, tokenizers and peft only. Prints images a second of both, and the engine's FLOP/s against the rate of this
+device's matrix products, measured in the same run. `--size medium --device cpu --dtype float32` tries the script where there is no GPU.
 """
 
 import argparse
