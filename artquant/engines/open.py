@@ -19,10 +19,11 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
     """Loads the checkpoint onto this process's device."""
     import torch
 
+    from artquant.engines.chat_engine import ChatEngine
     from artquant.engines.torch_engine import TorchEngine
 
     device, dtype = resolve_device(spec)
     if device == "cpu":
         keep_freed_memory()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // spec.num_workers))
-    return TorchEngine.load(checkpoint, device, dtype)
+    return (TorchEngine if checkpoint.is_own else ChatEngine).load(checkpoint, device, dtype)

@@ -116,7 +116,7 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
             f"max_failed_fraction={spec.max_failed_fraction} allows: {store.uri_of(key('rejects.parquet'))} says why."
         )
     compared = Compared.join(scores, chosen.annotations, Scale(spec.annotations.level_values))
-    terms = terms_of(spec, recipe, chosen, compared, counter) if spec.theory else {}
+    terms = terms_of(spec, recipe, chosen, compared, counter) if spec.theory and recipe.has_theory else {}
     evaluation = describe(spec, recipe, chosen, compared, terms, rejects, source, started_at)
     put_table(store, key("scores.parquet"), compared.table(evaluation.report.fitted, terms))
     store.put(key("report.html"), render_evaluation(evaluation.report).encode())

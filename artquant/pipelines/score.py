@@ -41,6 +41,7 @@ class EngineRecipe:
     image_size: int
     level_values: tuple[float, ...]
     description: str  # "torch on cpu, float32"
+    has_theory: bool = True  # whether `artquant.engines.theory` can ask the network
 
 
 def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
