@@ -41,7 +41,7 @@ class VllmSpec(Section):
     max_num_batched_tokens: int = Field(8192, ge=128, description="tokens of one step; an image is 65 of them at full size")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the GPU's memory for weights and keys and values")
     kv_cache_gb: int = Field(1, ge=1, description="memory for keys and values on a CPU, GiB")
-    mm_processor_cache_gb: float = Field(0.25, ge=0, description="prepared images that are kept for their other requests, GiB; 0.6 MB each")
+    mm_processor_cache_gb: float = Field(0.05, ge=0, description="prepared images that are kept for their other requests, GiB; 0.6 MB each")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one model")
     quantization: str | None = Field(None, description="as vLLM names it, as in fp8; none: as the checkpoint says")
     enforce_eager: bool = Field(False, description="no CUDA graphs; always so on a CPU")

@@ -67,17 +67,30 @@ def recipe_of(location: str):
 
 
 def parent_of(spec: TrainSpec) -> "Checkpoint | None":
-    """The checkpoint to go on from. Raises UserError where there is none of that name, or of another architecture."""
+    """The checkpoint to go on from. Raises UserError where there is none of that name, or it cannot learn what is asked."""
     if spec.model is None:
         return None
     from jobs.score import usable_checkpoint
 
     try:
-        return usable_checkpoint(spec.model, spec.base)
+        checkpoint = usable_checkpoint(spec.model, spec.base)
+        if not checkpoint.is_own:
+            check_backbone(spec, checkpoint)
+        return checkpoint
     except UserError:
         raise
     except Exception as error:  # a damaged file makes the libraries raise whatever they like
         raise UserError(f"The model {spec.model} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
+
+
+def check_backbone(spec: TrainSpec, checkpoint: "Checkpoint") -> None:
+    """Raises ValueError or UserError where another backbone than mPLUG-Owl2 cannot learn so."""
+    from artquant.training.network import lora_targets
+
+    if spec.sight.steps:
+        raise UserError(f"sight.steps={spec.sight.steps} is a school of mPLUG-Owl2 alone: set sight.steps=0 for {spec.model}.")
+    if spec.lora.rank:
+        lora_targets(checkpoint.load_skeleton()[0])
 
 
 @contextmanager

@@ -12,13 +12,16 @@ from artquant.model.checkpoint import Checkpoint
 _BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what it is given
 
 
-def resolve(spec: EngineSpec) -> EngineSpec:
+def resolve(spec: EngineSpec, is_own: bool = True) -> EngineSpec:
     """The spec with nothing left to choose: `auto` is vLLM where it is installed and GPUs are asked for, else torch; a GPU in bfloat16
-    where GPUs are asked for, else the CPU in float32. Raises UserError for what cannot be had."""
+    where GPUs are asked for, else the CPU in float32. Backbones other than mPLUG-Owl2 (`is_own` false) have the torch engine alone.
+    Raises UserError for what cannot be had."""
     device = spec.device if spec.device != "auto" else ("cuda" if spec.num_gpus else "cpu")
     dtype = spec.dtype if spec.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     is_there = find_spec("vllm") is not None
-    name = spec.name if spec.name != "auto" else ("vllm" if is_there and device == "cuda" else "torch")
+    name = spec.name if spec.name != "auto" else ("vllm" if is_there and is_own and device == "cuda" else "torch")
+    if name == "vllm" and not is_own:
+        raise UserError("engine=vllm knows mPLUG-Owl2 checkpoints only: take engine=torch for this model.")
     if name == "vllm" and not is_there:
         raise UserError(
             "engine=vllm needs vLLM, which is not installed: type `make vllm` for the CPU, or install artquant-jobs[vllm] on a GPU."
@@ -48,9 +51,10 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
         return VllmEngine(checkpoint, spec)
     import torch
 
+    from artquant.engines.chat_engine import ChatEngine
     from artquant.engines.torch_engine import TorchEngine
 
     if spec.device == "cpu":
         keep_freed_memory()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // spec.num_workers))
-    return TorchEngine.load(checkpoint, spec.device, spec.dtype)
+    return (TorchEngine if checkpoint.is_own else ChatEngine).load(checkpoint, spec.device, spec.dtype)

@@ -27,6 +27,15 @@ class StaticPrompts:
     suffix: torch.Tensor
 
 
+def read_levels(logits: torch.Tensor, level_ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B, vocabulary) logits where the level is due -> closed-set probabilities (B, 5) and open-set mass (B,), float64.
+
+    The mass needs the whole row: one position an image, 0.01 % of the work at full size.
+    """
+    levels = logits.float().log_softmax(-1)[:, level_ids].double()
+    return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
+
+
 class TorchEngine:
     """An :class:`artquant.engines.Engine` on the CPU or one GPU.
 
@@ -44,8 +53,9 @@ class TorchEngine:
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "TorchEngine":
-        model = checkpoint.load_model(getattr(torch, dtype)).to(device)
-        return cls(model, checkpoint.load_processor(), checkpoint.prompts)
+        processor = checkpoint.load_processor()
+        assert isinstance(processor, MPLUGOwl2Processor), "other backbones have the ChatEngine"
+        return cls(checkpoint.load_model(getattr(torch, dtype)).to(device), processor, checkpoint.prompts)
 
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
@@ -60,9 +70,7 @@ class TorchEngine:
     def _score(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         cache, _ = self._start(self.score_prompt, features, room=0)
         logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
-        # The open-set mass needs the whole row: one position an image, 0.01 % of the work at full size.
-        levels = logits.float().log_softmax(-1)[:, self.level_ids].double()
-        return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
+        return read_levels(logits, self.level_ids)
 
     def _critique(self, features: torch.Tensor) -> tuple[list, list[str]]:
         """Greedy decoding of the critique's parts of all images in one batch of 3 B rows: row = part * B + image."""

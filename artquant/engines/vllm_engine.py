@@ -20,7 +20,7 @@ from artquant.engines import Assessment
 from artquant.engines.vllm_plugin import register
 from artquant.engines.vllm_processor import with_placeholder
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.location import local_folder
+from artquant.model.processing import MPLUGOwl2Processor
 from artquant.schema import CRITIQUE_PARTS
 
 _NEVER = -100.0  # what vLLM's logit_bias takes at most: no token comes back from there
@@ -34,7 +34,8 @@ class VllmEngine:
     """
 
     def __init__(self, checkpoint: Checkpoint, spec: EngineSpec):
-        processor, self.prompts, config = checkpoint.load_processor(), checkpoint.prompts, checkpoint.load_config()
+        processor, config = MPLUGOwl2Processor.from_pretrained(checkpoint.whole_folder), checkpoint.load_config()
+        self.prompts = checkpoint.prompts
         self.processor, self.scale, self.image_size = processor, self.prompts.scale, checkpoint.image_size
         self.level_ids: list[int] = processor.level_token_ids(self.prompts.score)
         asked = {"score": self.prompts.score, **{part: self.prompts.critique[part] for part in CRITIQUE_PARTS}}
@@ -184,7 +185,7 @@ def engine_arguments(checkpoint: Checkpoint, spec: EngineSpec, max_length: int) 
     base = checkpoint.base_location
     return {
         "model": checkpoint.folder,
-        "tokenizer": local_folder(base or checkpoint.folder),
+        "tokenizer": checkpoint.whole_folder,
         "dtype": spec.dtype,
         "quantization": vllm.quantization,
         "tensor_parallel_size": vllm.tensor_parallel_size,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
 from artquant.model.configuration import MPLUGOwl2Config
+from artquant.model.levels import level_token_ids
 from artquant.model.location import FromAnywhere, local_folder
 from artquant.prompts import IMAGE_PLACEHOLDER
-from artquant.schema import LEVELS
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
@@ -109,21 +110,17 @@ class MPLUGOwl2Processor(ProcessorMixin):
         """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
         return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
 
-    def level_token_ids(self, prompt: str) -> list[int]:
-        """The ids of the five level words as the first token behind `prompt`, in the order of `schema.LEVELS`.
+    def words(self, prompt: str, answer: str = "") -> list[int]:
+        """Token ids of the text behind the image and of the answer to it, which begins with a space, tokenised together."""
+        return self.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[-1] + answer)
 
-        Raises ValueError where a level is not one token of its own there, or shares one with another level.
-        """
-        text = prompt.split(IMAGE_PLACEHOLDER)[-1]
-        before = self.tokenize_text(text)
-        answers = {level: self.tokenize_text(f"{text} {level}") for level in LEVELS}
-        unfit = [level for level, ids in answers.items() if ids[:-1] != before]
-        if unfit:
-            raise ValueError(f"the tokenizer has no single token for the level {', '.join(unfit)}: scores need one token for each level")
-        ids = [answer[-1] for answer in answers.values()]
-        if len(set(ids)) != len(LEVELS) or self.tokenizer.unk_token_id in ids:
-            raise ValueError(f"the tokenizer does not tell the levels {', '.join(LEVELS)} apart")
-        return ids
+    def asked(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt, the image's among them; they end with `words(prompt)`."""
+        return self.expand(self.tokenize(prompt))
+
+    def level_token_ids(self, prompt: str) -> list[int]:
+        """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
+        return level_token_ids(partial(self.words, prompt), self.tokenizer.unk_token_id)
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """The text of generated ids up to their end token, if there is one."""

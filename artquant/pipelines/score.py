@@ -14,7 +14,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant import images
-from artquant.config import FetchSpec, ScoreSpec, Section
+from artquant.config import EngineSpec, FetchSpec, ScoreSpec, Section
 from artquant.engines import Engine
 from artquant.engines.open import resolve
 from artquant.errors import Reject, RunFailed
@@ -42,7 +42,8 @@ class EngineRecipe:
     image_size: int
     level_values: tuple[float, ...]
     description: str  # "torch on cpu, float32"
-    open_network: Callable[[], Engine] | None = None  # the torch engine, where `open` gives another
+    engine: EngineSpec | None = None  # what `open` opens, resolved; none: what the run's spec asks for
+    open_network: Callable[[], Engine] | None = None  # the torch engine, where `artquant.engines.theory` can ask its network
 
 
 def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
@@ -93,7 +94,7 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     assert spec.output
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    engine, image_bytes = resolve(spec.engine), recipe.image_size**2 * 3
+    engine, image_bytes = recipe.engine or resolve(spec.engine), recipe.image_size**2 * 3
     assert engine.batch_size
     block_rows = rows_per_block(plan.num_planned, engine.batch_size, engine.num_workers, image_bytes)
     context.target_max_block_size = max(1 << 20, block_rows * image_bytes)

@@ -43,6 +43,12 @@ def test_a_model_on_more_gpus_than_a_worker_has_is_refused(monkeypatch):
     assert resolve(spec.model_copy(update={"num_gpus": 2})).name == "vllm"
 
 
+def test_other_backbones_have_the_torch_engine_alone(is_there):
+    assert resolve(EngineSpec(num_gpus=1), is_own=False).name == "torch"
+    with pytest.raises(UserError, match="knows mPLUG-Owl2 checkpoints only: take engine=torch"):
+        resolve(EngineSpec(name="vllm"), is_own=False)
+
+
 def test_quantisation_is_part_of_a_scores_identity(monkeypatch):
     monkeypatch.setattr(opening, "find_spec", lambda name: object())
     plain = resolve(EngineSpec(name="vllm", num_gpus=1))

@@ -106,7 +106,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(collection, tmp_path, c
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "llama"}')
     assert main(["train", *settings(collection, tmp_path / "out", model=tmp_path / "other")]) == 2
-    assert "is a checkpoint of 'llama', not of 'mplug_owl2'" in capsys.readouterr().err
+    assert "is a checkpoint of 'llama', which is no image-text-to-text model" in capsys.readouterr().err
 
 
 @pytest.mark.timeout(280)
