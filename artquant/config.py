@@ -32,17 +32,35 @@ class FetchSpec(Section):
     full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
 
 
+class VllmSpec(Section):
+    """The vLLM engine. The defaults are for collections of which each image is seen once."""
+
+    max_num_seqs: int = Field(
+        256, ge=1, description="requests that are computed at a time; an artwork is one, and three more for its critique"
+    )
+    max_num_batched_tokens: int = Field(8192, ge=128, description="tokens of one step; an image is 65 of them at full size")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the GPU's memory for weights and keys and values")
+    kv_cache_gb: int = Field(1, ge=1, description="memory for keys and values on a CPU, GiB")
+    mm_processor_cache_gb: float = Field(
+        0.0, ge=0, description="prepared images that are kept for later requests, GiB; nobody asks for one again"
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one model")
+    quantization: str | None = Field(None, description="as vLLM names it, as in fp8; none: as the checkpoint says")
+    enforce_eager: bool = Field(False, description="no CUDA graphs; always so on a CPU")
+
+
 class EngineSpec(Section):
     """Workers that score."""
 
-    name: Literal["torch"] = "torch"
+    name: Literal["auto", "torch", "vllm"] = Field("auto", description="auto: vLLM where it is installed and there is a GPU, else torch")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     num_workers: int = Field(1, ge=1, description="engines, one process and one device each")
     num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
     num_cpus: float = Field(0.5, gt=0, description="CPUs that the scheduler sets aside for each worker")
-    batch_size: int = Field(32, ge=1, description="images in one call of the engine")
+    batch_size: int | None = Field(None, ge=1, description="images in one call of the engine; none: 32 for torch, 128 for vLLM")
     critique: bool = Field(True, description="write the three texts too")
+    vllm: VllmSpec = VllmSpec()
 
 
 class ReviewSpec(Section):
@@ -235,6 +253,13 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         if not isinstance(place, dict):
             raise UserError(f"{parent!r} in {key!r} holds a value, not keys.")
     field = _fields(kind, ".".join(parents)).get(last)
+    if (
+        field is not None
+        and isinstance(field.annotation, type)
+        and issubclass(field.annotation, Section)
+        and "name" in field.annotation.model_fields
+    ):
+        place, last = place.setdefault(last, {}), "name"  # engine=vllm
     if field is not None and field.annotation in (str, str | None) and text not in ("", "null"):
         place[last] = text  # run_id=20261121 is a name, not a number
         return

@@ -12,6 +12,15 @@ FILE_NAME = "artquant.json"
 IMAGE_PLACEHOLDER = "<|image|>"
 
 
+def turns(prompt: str) -> tuple[str, str]:
+    """A prompt without its template, for a network with a template of its own: what is asked, and how the answer begins.
+
+    `turns("USER: Good?\\n<|image|> ASSISTANT: It is")` is `("Good?", "It is")`.
+    """
+    question, answer = prompt.split(IMAGE_PLACEHOLDER)
+    return question.strip().removeprefix("USER:").strip(), answer.strip().removeprefix("ASSISTANT:").strip()
+
+
 def _critique_prompts() -> dict[str, str]:
     aspects = {
         "perception": "its composition, colour, line and light",

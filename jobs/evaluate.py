@@ -42,6 +42,8 @@ def main(overrides: list[str]) -> int:
         if recipe.level_values != spec.annotations.level_values:
             ours, theirs = (", ".join(f"{value:g}" for value in values) for values in (recipe.level_values, spec.annotations.level_values))
             say(f"The model's levels stand for {ours}, the annotations' for {theirs}: scores are read on the annotations' scale")
+        if spec.theory and not recipe.open_network:
+            say("The theory's terms are left out: they are estimated for mPLUG-Owl2 alone")
         with running_ray():
             evaluation = run_evaluation(spec, recipe, chosen)
         print_evaluation(evaluation, spec, reopen)

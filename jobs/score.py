@@ -79,16 +79,18 @@ def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
 def make_recipe(spec: ScoreSpec):
     """How workers get the engine. Raises UserError where there is no such checkpoint, or it cannot be used."""
     checkpoint = usable_checkpoint(spec.model or str(TINY), spec.base)
-    from artquant.engines.open import open_engine, resolve_device
+    from artquant.engines.open import describe, open_engine, precision, resolve
     from artquant.pipelines.score import EngineRecipe
 
-    device, dtype = resolve_device(spec.engine)
+    engine = resolve(spec.engine, is_own=checkpoint.is_own)
     return EngineRecipe(
-        open=partial(open_engine, spec.engine, checkpoint),
-        identity=checkpoint.identity(dtype, spec.fetch.full_decode),
+        open=partial(open_engine, engine, checkpoint),
+        identity=checkpoint.identity(precision(engine), spec.fetch.full_decode),
         image_size=checkpoint.image_size,
         level_values=checkpoint.prompts.level_values,
-        description=f"{spec.engine.name} on {device}, {dtype}",
+        description=describe(engine),
+        engine=engine,
+        open_network=partial(open_engine, engine.model_copy(update={"name": "torch"}), checkpoint) if checkpoint.is_own else None,
     )
 
 
@@ -97,17 +99,22 @@ def usable_checkpoint(location: str, base: str | None):
     incomplete is refused here in a moment and not by each worker. Raises UserError."""
     from transformers.utils import logging
 
+    from artquant.model.chat import max_length
     from artquant.model.checkpoint import Checkpoint
-    from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
         checkpoint = Checkpoint.open(location, base)
-        checkpoint.load_processor().level_token_ids(checkpoint.prompts.score)
-        folder = checkpoint.base_location or checkpoint.folder
-        _, found = MPLUGOwl2LlamaForCausalLM.from_pretrained(folder, device_map="meta", output_loading_info=True)
-        if missing := sorted(found["missing_keys"]):
+        processor, prompts = checkpoint.load_processor(), checkpoint.prompts
+        processor.level_token_ids(prompts.score)
+        model, missing = checkpoint.load_skeleton()
+        if model.config.is_encoder_decoder or not model.can_generate():
+            raise ValueError(f"{checkpoint.backbone!r} does not go on with a text, as scores and critiques need it")
+        longest = max(len(processor.asked(prompt)) for prompt in (prompts.score, *prompts.critique.values()))
+        if longest >= max_length(model.config):
+            raise ValueError(f"a prompt takes {longest} tokens, and it reads {max_length(model.config)} with the answer")
+        if missing:
             raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
     except UserError:
         raise

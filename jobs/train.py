@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artquant.config import EngineSpec, ScoreSpec, TrainSpec, load_spec
+from artquant.errors import UserError
 from jobs.annotated import check_annotations, places
 from jobs.remote import check_addresses
 
@@ -61,12 +62,28 @@ def recipe_of(location: str):
 
 
 def parent_of(spec: TrainSpec) -> "Checkpoint | None":
-    """The checkpoint to go on from. Raises UserError where there is none of that name, or of another architecture."""
+    """The checkpoint to go on from. Raises UserError where there is none of that name, or it cannot learn what is asked."""
     if spec.model is None:
         return None
     from jobs.score import usable_checkpoint
 
-    return usable_checkpoint(spec.model, spec.base)
+    checkpoint = usable_checkpoint(spec.model, spec.base)
+    if not checkpoint.is_own:
+        check_backbone(spec, checkpoint)
+    return checkpoint
+
+
+def check_backbone(spec: TrainSpec, checkpoint: "Checkpoint") -> None:
+    """Raises UserError where another backbone than mPLUG-Owl2 cannot learn so."""
+    from artquant.training.network import lora_targets
+
+    if spec.sight.steps:
+        raise UserError(f"sight.steps={spec.sight.steps} is a school of mPLUG-Owl2 alone: set sight.steps=0 for {spec.model}.")
+    if spec.lora.rank:
+        try:
+            lora_targets(checkpoint.load_skeleton()[0])
+        except ValueError as error:
+            raise UserError(f"The model {spec.model} cannot be used: {error}.") from error
 
 
 def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> None:

@@ -154,6 +154,7 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 import artquant.model.checkpoint
 import artquant.engines.torch_engine
+import artquant.engines.chat_engine
 try:
     import obstore
 except ModuleNotFoundError:

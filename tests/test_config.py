@@ -86,10 +86,10 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
         ("outptu=x", "outptu", "input, output, model"),
         ("engine.batchsize=4", "engine.batchsize", "in engine are name, device, dtype"),
         ("engin.batch_size=4", "engin", "fetch, engine, review"),
-        ("engine.batch_size=0", "engine.batch_size", "greater than or equal to 1 (images in one call of the engine)"),
+        ("engine.batch_size=0", "engine.batch_size", "greater than or equal to 1 (images in one call of the engine; "),
         ("engine.batch_size=many", "engine.batch_size", "valid integer"),
         ("engine.device=tpu", "engine.device", "'auto', 'cpu' or 'cuda'"),
-        ("engine=fast", "engine", "valid dictionary"),
+        ("engine=fast", "engine.name", "'auto', 'torch' or 'vllm'"),
         ("fetch.threads=1000", "fetch.threads", "less than or equal to 256"),
         ("fetch.timeout_seconds=.inf", "fetch.timeout_seconds", "finite number"),
         ("max_failed_fraction=1.5", "max_failed_fraction", "less than or equal to 1"),
@@ -123,7 +123,7 @@ def test_a_spec_is_frozen_in_all_its_sections():
 def test_a_spec_has_no_place_for_secrets_and_does_not_repeat_one():
     names = leaves(ScoreSpec)
     assert "engine.batch_size" in names and len(names) > 20
-    assert not [name for name in names if re.search("secret|password|token|credential|access|key", name)]
+    assert not [name for name in names if re.search("secret|password|token(?!s)|credential|access|key", name)]
     assert "hunter2" not in said("aws_secret_access_key=hunter2")
     assert "hunter2" not in said("fetch.password=hunter2")
 

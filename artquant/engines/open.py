@@ -1,28 +1,60 @@
 """The engine that a spec asks for, on the machine that runs it."""
 
 import os
+from importlib.util import find_spec
 
 from artquant.config import EngineSpec
 from artquant.engines import Engine
+from artquant.errors import UserError
 from artquant.memory import keep_freed_memory
 from artquant.model.checkpoint import Checkpoint
 
+_BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what it is given
 
-def resolve_device(spec: EngineSpec) -> tuple[str, str]:
-    """(device, dtype) of the workers: `auto` is a GPU in bfloat16 where GPUs are asked for, else the CPU in float32."""
+
+def resolve(spec: EngineSpec, is_own: bool = True) -> EngineSpec:
+    """The spec with nothing left to choose: `auto` is vLLM where it is installed and GPUs are asked for, else torch; a GPU in bfloat16
+    where GPUs are asked for, else the CPU in float32. Backbones other than mPLUG-Owl2 (`is_own` false) have the torch engine alone.
+    Raises UserError for what cannot be had."""
     device = spec.device if spec.device != "auto" else ("cuda" if spec.num_gpus else "cpu")
     dtype = spec.dtype if spec.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
-    return device, dtype
+    is_there = find_spec("vllm") is not None
+    name = spec.name if spec.name != "auto" else ("vllm" if is_there and is_own and device == "cuda" else "torch")
+    if name == "vllm" and not is_own:
+        raise UserError("engine=vllm knows mPLUG-Owl2 checkpoints only: take engine=torch for this model.")
+    if name == "vllm" and not is_there:
+        raise UserError(
+            "engine=vllm needs vLLM, which is not installed: type `make vllm` for the CPU, or install artquant-jobs[vllm] on a GPU."
+        )
+    if name == "vllm" and device == "cuda" and spec.vllm.tensor_parallel_size > spec.num_gpus:
+        size = spec.vllm.tensor_parallel_size
+        raise UserError(f"engine.vllm.tensor_parallel_size={size} needs engine.num_gpus={size}: the GPUs of each worker.")
+    return spec.model_copy(update={"name": name, "device": device, "dtype": dtype, "batch_size": spec.batch_size or _BATCH_SIZE[name]})
+
+
+def describe(spec: EngineSpec) -> str:
+    """Of a resolved spec, for people: `torch on cpu, float32`."""
+    quantised = f", {spec.vllm.quantization}" if spec.name == "vllm" and spec.vllm.quantization else ""
+    return f"{spec.name} on {spec.device}, {spec.dtype}{quantised}"
+
+
+def precision(spec: EngineSpec) -> str:
+    """Of a resolved spec: the part of a score's identity that the engine decides."""
+    return f"{spec.dtype}+{spec.vllm.quantization}" if spec.name == "vllm" and spec.vllm.quantization else str(spec.dtype)
 
 
 def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
-    """Loads the checkpoint onto this process's device."""
+    """Loads the checkpoint onto this process's device; `spec` is resolved."""
+    if spec.name == "vllm":
+        from artquant.engines.vllm_engine import VllmEngine
+
+        return VllmEngine(checkpoint, spec)
     import torch
 
+    from artquant.engines.chat_engine import ChatEngine
     from artquant.engines.torch_engine import TorchEngine
 
-    device, dtype = resolve_device(spec)
-    if device == "cpu":
+    if spec.device == "cpu":
         keep_freed_memory()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // spec.num_workers))
-    return TorchEngine.load(checkpoint, device, dtype)
+    return (TorchEngine if checkpoint.is_own else ChatEngine).load(checkpoint, spec.device, spec.dtype)

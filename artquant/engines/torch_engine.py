@@ -27,6 +27,15 @@ class StaticPrompts:
     suffix: torch.Tensor
 
 
+def read_levels(logits: torch.Tensor, level_ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B, vocabulary) logits where the level is due -> closed-set probabilities (B, 5) and open-set mass (B,), float64.
+
+    The mass needs the whole row: one position an image, 0.01 % of the work at full size.
+    """
+    levels = logits.float().log_softmax(-1)[:, level_ids].double()
+    return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
+
+
 class TorchEngine:
     """An :class:`artquant.engines.Engine` on the CPU or one GPU.
 
@@ -44,8 +53,9 @@ class TorchEngine:
 
     @classmethod
     def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "TorchEngine":
-        model = checkpoint.load_model(getattr(torch, dtype)).to(device)
-        return cls(model, checkpoint.load_processor(), checkpoint.prompts)
+        processor = checkpoint.load_processor()
+        assert isinstance(processor, MPLUGOwl2Processor), "other backbones have the ChatEngine"
+        return cls(checkpoint.load_model(getattr(torch, dtype)).to(device), processor, checkpoint.prompts)
 
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
@@ -60,9 +70,7 @@ class TorchEngine:
     def _score(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         cache, _ = self._start(self.score_prompt, features, room=0)
         logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
-        # The open-set mass needs the whole row: one position an image, 0.01 % of the work at full size.
-        levels = logits.float().log_softmax(-1)[:, self.level_ids].double()
-        return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
+        return read_levels(logits, self.level_ids)
 
     def _critique(self, features: torch.Tensor) -> tuple[list, list[str]]:
         """Greedy decoding of the critique's parts of all images in one batch of 3 B rows: row = part * B + image."""
@@ -74,6 +82,7 @@ class TorchEngine:
         writing = torch.ones_like(rows, dtype=torch.bool)  # a row that has ended may stay in the batch for a while
         tokens = torch.full((len(repeated), room), self.config.eos_token_id, device=self.device)
         for step in range(room):
+            logits[:, self.config.placeholder_id] = -torch.inf
             following = logits.argmax(-1)
             tokens[rows, step] = following
             writing = writing & (following != self.config.eos_token_id)
@@ -87,14 +96,9 @@ class TorchEngine:
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(rows), 1)], dim=1)
             logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)
         truncated = set((rows % batch).tolist())
-        texts = [self._decode(row) for row in tokens.tolist()]
+        texts = [self.processor.decode_answer(row) for row in tokens.tolist()]
         critiques = [{part: texts[i * batch + image] for i, part in enumerate(CRITIQUE_PARTS)} for image in range(batch)]
         return critiques, ["truncated" if image in truncated else "ok" for image in range(batch)]
-
-    def _decode(self, tokens: list[int]) -> str:
-        if self.config.eos_token_id in tokens:
-            tokens = tokens[: tokens.index(self.config.eos_token_id)]
-        return self.processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
     def _compute(self, prompts: list[str]) -> StaticPrompts:
         ids = [self.processor.tokenize(prompt) for prompt in prompts]

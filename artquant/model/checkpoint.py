@@ -3,50 +3,68 @@
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
+from transformers import AutoModelForImageTextToText
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from artquant.identity import Identity
-from artquant.model.adapter import base_of, is_adapter
+from artquant.model.adapter import base_of, is_adapter, merge_adapter
+from artquant.model.chat import ChatProcessor
+from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.location import local_folder
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import CLIP_MEAN, CLIP_STD, MPLUGOwl2Processor
 from artquant.prompts import Prompts
 
+OWN = MPLUGOwl2Config.model_type
 _WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
+_TEMPLATE = ".jinja"  # what another backbone is asked in
 _CARD = "card.json"  # of a registry: what is said of a model is not the model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that exists, and what its scores depend on. Picklable: another machine brings the folders to itself when it loads."""
+    """A checkpoint that exists, and what its scores depend on. Picklable: another machine brings the folders to itself when it loads.
+
+    `backbone` is transformers' `model_type`: `mplug_owl2`, or that of any other image-text-to-text model, which is asked in its own chat
+    template.
+    """
 
     location: str
     base_location: str | None
     model_id: str
     model_digest: str
+    backbone: str
 
     @classmethod
     def open(cls, location: str, base: str | None = None) -> "Checkpoint":
         """The checkpoint at a folder, an `s3://` prefix or a hub name; all of it is read once for the digest.
 
-        Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint of this architecture.
+        Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint that answers questions about pictures.
         """
         folder = _folder(location)
         base = (base or base_of(folder)) if is_adapter(folder) else None
-        digests = [_digest(folder), *([_digest(_folder(base))] if base else [])]
+        backbone = _backbone(base or location)
+        digests = [_digest(folder, backbone), *([_digest(_folder(base), backbone)] if base else [])]
         digest = hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
-        return cls(_whole(location), base and _whole(base), location.rstrip("/").rsplit("/", 1)[-1], digest)
+        return cls(_whole(location), base and _whole(base), location.rstrip("/").rsplit("/", 1)[-1], digest, backbone)
 
     @cached_property
     def folder(self) -> str:
         return _folder(self.location)
 
     def __getstate__(self) -> dict:
-        return {name: value for name, value in self.__dict__.items() if name != "folder"}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is ArtQuant's own network."""
+        return self.backbone == OWN
 
     @property
     def prompts(self) -> Prompts:
@@ -54,21 +72,46 @@ class Checkpoint:
 
     @property
     def image_size(self) -> int:
+        if not self.is_own:
+            return self._chat_processor.image_size
         return json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"]
 
-    def load_model(self, dtype: torch.dtype) -> MPLUGOwl2LlamaForCausalLM:
-        return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
+    def load_model(self, dtype: torch.dtype) -> Any:
+        """`MPLUGOwl2LlamaForCausalLM`, or what transformers makes of another backbone; an adapter is merged into its base."""
+        if self.is_own:
+            return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
+        model = AutoModelForImageTextToText.from_pretrained(self.whole_folder, dtype=dtype, trust_remote_code=False)
+        return merge_adapter(model, self.folder) if self.base_location else model
 
-    def load_processor(self) -> MPLUGOwl2Processor:
-        return MPLUGOwl2Processor.from_pretrained(self.base_location or self.folder)
+    def load_config(self) -> MPLUGOwl2Config:
+        return MPLUGOwl2Config.from_pretrained(self.folder)
+
+    def load_skeleton(self) -> tuple[Any, list[str]]:
+        """The network without its weights (an adapter's base), and the names of those that it needs and does not find."""
+        kind, options = (MPLUGOwl2LlamaForCausalLM, {}) if self.is_own else (AutoModelForImageTextToText, {"trust_remote_code": False})
+        model, found = kind.from_pretrained(self.whole_folder, device_map="meta", output_loading_info=True, **options)
+        return model, sorted(found["missing_keys"])
+
+    def load_processor(self) -> MPLUGOwl2Processor | ChatProcessor:
+        return MPLUGOwl2Processor.from_pretrained(self.whole_folder) if self.is_own else self._chat_processor
 
     def identity(self, dtype: str, full_decode: bool = False) -> Identity:
         """What scores of this checkpoint depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
         from artquant import images
 
-        preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), CLIP_MEAN, CLIP_STD])
+        mean, std = (CLIP_MEAN, CLIP_STD) if self.is_own else self._chat_processor.normalisation
+        preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), mean, std])
         digest = hashlib.sha256(preprocessing.encode()).hexdigest()[:16]
         return Identity(self.model_id, self.model_digest, self.prompts.digest, digest, dtype)
+
+    @cached_property
+    def whole_folder(self) -> str:
+        """Where the processor and all weights are: an adapter has some of them only."""
+        return _folder(self.base_location) if self.base_location else self.folder
+
+    @cached_property
+    def _chat_processor(self) -> ChatProcessor:
+        return ChatProcessor.from_pretrained(self.whole_folder)
 
 
 def _whole(location: str) -> str:
@@ -92,19 +135,23 @@ def _folder(location: str) -> str:
             raise FileNotFoundError(f"there is no folder {location}, and the hub did not give a model of that name") from error
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {location}")
-    config = folder / "config.json"
-    if not config.is_file():
+    if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{location} holds no config.json")
-    kind = json.loads(config.read_text()).get("model_type")
-    if kind != "mplug_owl2":
-        raise ValueError(f"{location} is a checkpoint of {kind!r}, not of 'mplug_owl2'")
     return str(folder)
 
 
-def _digest(folder: str) -> str:
+def _backbone(location: str) -> str:
+    kind = json.loads((Path(_folder(location)) / "config.json").read_text()).get("model_type")
+    if kind != OWN and kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        raise ValueError(f"{location} is a checkpoint of {kind!r}, which is no image-text-to-text model of transformers")
+    return kind
+
+
+def _digest(folder: str, backbone: str) -> str:
     """Of the names and contents of all files that can change a score."""
+    weighs = _WEIGHS if backbone == OWN else (*_WEIGHS, _TEMPLATE)
     total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in _WEIGHS and p.name != _CARD):
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in weighs and p.name != _CARD):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -141,6 +141,11 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         """Embeddings that an image takes in the language model: the queries and one `vit_eos`."""
         return self.visual_config.visual_abstractor.num_learnable_queries + 1
 
+    @property
+    def placeholder_id(self) -> int:
+        """Stands for an image where ids must be of the vocabulary (vLLM): the padding's, which no prompt has and no answer may hold."""
+        return self.pad_token_id or 0
+
 
 def _as_config(kind: type[PreTrainedConfig], value) -> PreTrainedConfig:
     return value if isinstance(value, kind) else kind(**(value or {}))

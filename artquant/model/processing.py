@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,11 +13,12 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
 from artquant.model.configuration import MPLUGOwl2Config
+from artquant.model.levels import level_token_ids
 from artquant.model.location import FromAnywhere, local_folder
 from artquant.prompts import IMAGE_PLACEHOLDER
-from artquant.schema import LEVELS
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
+_CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -78,7 +81,7 @@ class MPLUGOwl2Processor(ProcessorMixin):
     ):
         self.num_image_tokens = num_image_tokens
         self.image_token_index = image_token_index
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        super().__init__(image_processor, tokenizer, chat_template=chat_template or _CHAT_TEMPLATE.read_text())
         _merge_spaces_last(tokenizer)
 
     @classmethod
@@ -107,21 +110,22 @@ class MPLUGOwl2Processor(ProcessorMixin):
         """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
         return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
 
-    def level_token_ids(self, prompt: str) -> list[int]:
-        """The ids of the five level words as the first token behind `prompt`, in the order of `schema.LEVELS`.
+    def words(self, prompt: str, answer: str = "") -> list[int]:
+        """Token ids of the text behind the image and of the answer to it, which begins with a space, tokenised together."""
+        return self.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[-1] + answer)
 
-        Raises ValueError where a level is not one token of its own there, or shares one with another level.
-        """
-        text = prompt.split(IMAGE_PLACEHOLDER)[-1]
-        before = self.tokenize_text(text)
-        answers = {level: self.tokenize_text(f"{text} {level}") for level in LEVELS}
-        unfit = [level for level, ids in answers.items() if ids[:-1] != before]
-        if unfit:
-            raise ValueError(f"the tokenizer has no single token for the level {', '.join(unfit)}: scores need one token for each level")
-        ids = [answer[-1] for answer in answers.values()]
-        if len(set(ids)) != len(LEVELS) or self.tokenizer.unk_token_id in ids:
-            raise ValueError(f"the tokenizer does not tell the levels {', '.join(LEVELS)} apart")
-        return ids
+    def asked(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt, the image's among them; they end with `words(prompt)`."""
+        return self.expand(self.tokenize(prompt))
+
+    def level_token_ids(self, prompt: str) -> list[int]:
+        """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
+        return level_token_ids(partial(self.words, prompt), self.tokenizer.unk_token_id)
+
+    def decode_answer(self, ids: Sequence[int]) -> str:
+        """The text of generated ids up to their end token, if there is one."""
+        stop = ids.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in ids else len(ids)
+        return self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
 
     def expand(self, ids: Sequence[int]) -> list[int]:
         """Each image's one id becomes `num_image_tokens` of them."""

@@ -113,7 +113,7 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
             f"max_failed_fraction={spec.max_failed_fraction} allows: {store.uri_of(key('rejects.parquet'))} says why."
         )
     compared = Compared.join(scores, chosen.annotations, Scale(spec.annotations.level_values))
-    terms = terms_of(spec, recipe, chosen, compared, counter) if spec.theory else {}
+    terms = terms_of(spec, recipe, chosen, compared, counter) if spec.theory and recipe.open_network else {}
     evaluation = describe(spec, recipe, chosen, compared, terms, rejects, source, started_at)
     put_table(store, key("scores.parquet"), compared.table(evaluation.report.fitted, terms))
     store.put(key("report.html"), render_evaluation(evaluation.report).encode())
@@ -174,7 +174,8 @@ def terms_of(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen, compared:
     rows = [row for row in texts if all((row[part] or "").strip() for part in CRITIQUE_PARTS)]
     rows.sort(key=lambda row: (chosen.content[row["artwork_id"]], row["artwork_id"]))
     rows = rows[: spec.theory_limit]
-    return theory_terms(rows, recipe.open, spec.annotations.images, spec.fetch, spec.engine, counter) if rows else {}
+    assert recipe.open_network
+    return theory_terms(rows, recipe.open_network, spec.annotations.images, spec.fetch, spec.engine, counter) if rows else {}
 
 
 def describe(

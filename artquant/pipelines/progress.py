@@ -44,23 +44,30 @@ class ProgressCounter:
 
 
 class StageReport:
-    """A worker's counts on their way to the counter, at most two calls a second: a call costs both sides half a millisecond."""
+    """A worker's counts on their way to the counter, at most two calls a second: a call costs both sides half a millisecond.
+
+    Several threads may report.
+    """
 
     def __init__(self, counter: Any, stage: str):
         self.counter, self.stage = counter, stage
         self.sent_at = time.monotonic()
         self.held = (0, 0.0, 0)
+        self.lock = threading.Lock()
 
     def add(self, num_rows: int, busy_seconds: float, num_rejected: int) -> None:
-        rows, seconds, rejected = self.held
-        self.held = (rows + num_rows, seconds + busy_seconds, rejected + num_rejected)
+        with self.lock:
+            rows, seconds, rejected = self.held
+            self.held = (rows + num_rows, seconds + busy_seconds, rejected + num_rejected)
         if time.monotonic() - self.sent_at > 0.5:
             self.send()
 
     def send(self) -> None:
-        if self.held[0]:
-            self.counter.add.remote(self.stage, *self.held)
-        self.sent_at, self.held = time.monotonic(), (0, 0.0, 0)
+        with self.lock:
+            held, self.held = self.held, (0, 0.0, 0)
+            self.sent_at = time.monotonic()
+        if held[0]:
+            self.counter.add.remote(self.stage, *held)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from artquant import images
 from artquant.config import EngineSpec, FetchSpec, ScoreSpec, Section
 from artquant.engines import Engine
+from artquant.engines.open import resolve
 from artquant.errors import Reject, RunFailed
 from artquant.identity import Identity
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
@@ -41,6 +42,8 @@ class EngineRecipe:
     image_size: int
     level_values: tuple[float, ...]
     description: str  # "torch on cpu, float32"
+    engine: EngineSpec | None = None  # what `open` opens, resolved; none: what the run's spec asks for
+    open_network: Callable[[], Engine] | None = None  # the torch engine, where `artquant.engines.theory` can ask its network
 
 
 def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
@@ -91,14 +94,15 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     assert spec.output
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    image_bytes = recipe.image_size**2 * 3
-    block_rows = rows_per_block(plan.num_planned, spec.engine, image_bytes)
+    engine, image_bytes = recipe.engine or resolve(spec.engine), recipe.image_size**2 * 3
+    assert engine.batch_size
+    block_rows = rows_per_block(plan.num_planned, engine.batch_size, engine.num_workers, image_bytes)
     context.target_max_block_size = max(1 << 20, block_rows * image_bytes)
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # it walks every worker's page tables each second, for a figure that nobody reads
     num_fetch = spec.fetch.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     sink = StagingSink(spec.output, spec.run_id, recipe.level_values, spec.rows_per_file, counter)
-    stage = "score and critique" if spec.engine.critique else "score"
+    stage = "score and critique" if engine.critique else "score"
     dataset = (
         ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
         .map_batches(
@@ -114,16 +118,17 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
             fn_constructor_args=(
                 recipe.open,
                 recipe.identity,
-                spec.engine.batch_size,
-                spec.engine.critique,
+                engine.batch_size,
+                engine.critique,
                 spec.review,
                 spec.run_id,
                 counter,
             ),
             batch_size=None,
-            compute=ActorPoolStrategy(size=spec.engine.num_workers),
-            num_cpus=spec.engine.num_cpus,
-            num_gpus=spec.engine.num_gpus or None,
+            compute=ActorPoolStrategy(size=engine.num_workers),
+            num_cpus=engine.num_cpus,
+            num_gpus=engine.num_gpus or None,
+            max_concurrency=2 if engine.name == "vllm" else 1,  # the next block's images fill the places that the last of this one leave
             ray_remote_args_fn=survival,
         )
     )
@@ -135,11 +140,11 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     return sink.written
 
 
-def rows_per_block(num_planned: int, engine: EngineSpec, image_bytes: int) -> int:
+def rows_per_block(num_planned: int, batch_size: int, num_workers: int, image_bytes: int) -> int:
     """Artworks that travel together: whole engine batches of about BLOCK_BYTES, fewer where a small collection would not give every
     engine some eight blocks. Every block costs the scheduler some 20 ms, whatever it holds."""
-    rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * engine.num_workers))
-    return engine.batch_size * max(1, rows // engine.batch_size)
+    rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * num_workers))
+    return batch_size * max(1, rows // batch_size)
 
 
 def survival() -> dict[str, int]:

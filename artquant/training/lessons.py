@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
 import torch
 
+from artquant.model.chat import ChatProcessor
 from artquant.model.processing import MPLUGOwl2Processor
 from artquant.prompts import IMAGE_PLACEHOLDER, Prompts
 from artquant.schema import LEVELS
@@ -30,9 +32,11 @@ class Lesson:
 class Tutor:
     """Makes the lessons of an artwork: one for its score, one for each of `parts` of which it has a text."""
 
-    def __init__(self, processor: MPLUGOwl2Processor, prompts: Prompts, parts: Sequence[str], max_length: int):
+    def __init__(self, processor: MPLUGOwl2Processor | ChatProcessor, prompts: Prompts, parts: Sequence[str], max_length: int):
         self.processor, self.prompts, self.parts, self.max_length = processor, prompts, tuple(parts), max_length
-        self.prefixes = {prompt: processor.expand(processor.tokenize(prompt)) for prompt in (prompts.score, *prompts.critique.values())}
+        asked = (prompts.score, *prompts.critique.values())
+        self.prefixes = {prompt: processor.asked(prompt) for prompt in asked}
+        self.words = {prompt: processor.words(prompt) for prompt in asked}
 
     def lessons(self, row: Mapping[str, Any]) -> list[Lesson]:
         """Of a row with `score` and the texts, any of which may be None."""
@@ -44,14 +48,16 @@ class Tutor:
         return made
 
     def _lesson(self, prompt: str, answer: str, is_score: bool = False) -> Lesson:
-        """The answer is tokenised together with the text behind the image, as inference does, and ends with the end token."""
-        text = prompt.split(IMAGE_PLACEHOLDER)[1]
-        prefix = self.prefixes[prompt]
-        behind = len(self.processor.tokenize_text(text))
-        ids = prefix[: len(prefix) - behind] + self.processor.tokenize_text(text + answer) + [self.processor.tokenizer.eos_token_id]
-        ids = ids[: self.max_length]
-        assert ids[: len(prefix)] == prefix, "the answer's first token merges with the prompt"
-        return Lesson(ids, [IGNORE] * len(prefix) + ids[len(prefix) :], len(prefix) if is_score else -1)
+        """The answer is tokenised together with the text before it, as inference does, and ends with the end token.
+
+        Where its first token merges with the prompt's last one, the merged one is the answer's; a level's never does.
+        """
+        prefix, before = self.prefixes[prompt], self.words[prompt]
+        words = self.processor.words(prompt, answer)
+        shared = len(commonprefix([before, words]))
+        start = len(prefix) - (len(before) - shared)
+        ids = (prefix[:start] + words[shared:] + [self.processor.tokenizer.eos_token_id])[: self.max_length]
+        return Lesson(ids, [IGNORE] * start + ids[start:], start if is_score else -1)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from artquant.memory import keep_freed_memory
 from artquant.metrics import plcc, srcc
 from artquant.scale import estimate_distribution
 from artquant.storage import open_store
+from artquant.training.chat_student import student_of
 from artquant.training.data import Pictures, Task
 from artquant.training.lessons import Tutor, collate
 from artquant.training.network import make_network
@@ -25,7 +26,7 @@ from artquant.training.order import step_rows
 from artquant.training.schedule import learning_rate, optimizer_of
 from artquant.training.sight import Sight, start_seeing
 from artquant.training.state import History, RunState, with_validation
-from artquant.training.student import Student, lesson_counts, total_loss
+from artquant.training.student import lesson_counts, total_loss
 
 MAX_BAD_STEPS = 5
 MIN_SIGMA = 0.25
@@ -52,9 +53,8 @@ class Worker:
         self.task, self.spec, self.rank, self.world_size, self.device = task, task.spec, rank, world_size, device
         self.rows = task.train.to_pylist()
         self.network = make_network(task.spec, task.checkpoint, self.rows)
-        processor, prompts = self.network.processor, self.network.prompts
-        self.image_size = self.network.model.config.visual_config.visual_model.image_size
-        tutor = Tutor(processor, prompts, task.spec.loss.parts, self.network.model.config.max_position_embeddings)
+        prompts, self.image_size = self.network.prompts, self.network.image_size
+        tutor = Tutor(self.network.processor, prompts, task.spec.loss.parts, self.network.max_length)
         self.lessons = [tutor.lessons(row) for row in self.rows]
         self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss.sigma)
         self.state = RunState(open_store(task.output_uri), task.run_id)
@@ -71,7 +71,7 @@ class Worker:
         sight = Sight(self.network.model, task.train, task.spec.sight.columns) if self.sight_steps else None
         if task.checkpoint is None and self.history.last_step is None:
             start_seeing(self.network.model, self._first_pictures())
-        self.bare = Student(self.network.model, processor.level_token_ids(prompts.score), sight).to(device)
+        self.bare = student_of(self.network, sight).to(device)
         self.student = self._wrapped()
         self.optimizer = optimizer_of(self.bare, task.spec.fit)
         if self.history.last_step is not None:
@@ -152,8 +152,7 @@ class Worker:
         if self.spec.fit.strategy == "fsdp":
             from torch.distributed.fsdp import fully_shard
 
-            model = self.network.model.model
-            for layer in [*model.layers, *model.vision_model.encoder.layers]:
+            for layer in self.network.layers:
                 fully_shard(layer)
             return fully_shard(self.bare)
         from torch.nn.parallel import DistributedDataParallel

@@ -1,4 +1,4 @@
-"""What a run trains: a small network from nothing, or a checkpoint, whole or by the published LoRA recipe; and its export."""
+"""What a run trains: a small network from nothing, or a checkpoint of any backbone, whole or by the published LoRA recipe; its export."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,9 +6,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers import AutoConfig, GenerationConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from artquant.config import LoraSpec, TrainSpec
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
+from artquant.model.chat import ChatProcessor, max_length
 from artquant.model.checkpoint import Checkpoint
 from artquant.prompts import Prompts
 from artquant.training.lessons import vocabulary
@@ -22,15 +25,34 @@ _VISUAL = ("vision_model.", "visual_abstractor.")
 class Network:
     """`model` learns; `adapted` is its peft wrapper, or None where all parameters learn. Weights are exported as `export_dtype`."""
 
-    model: MPLUGOwl2LlamaForCausalLM
-    processor: MPLUGOwl2Processor
+    model: Any  # MPLUGOwl2LlamaForCausalLM, or another image-text-to-text model of transformers
+    processor: MPLUGOwl2Processor | ChatProcessor
     prompts: Prompts
     export_dtype: torch.dtype
     adapted: Any = None
 
+    @property
+    def image_size(self) -> int:
+        own = isinstance(self.processor, MPLUGOwl2Processor)
+        return self.model.config.visual_config.visual_model.image_size if own else self.processor.image_size
+
+    @property
+    def max_length(self) -> int:
+        return max_length(self.model.config)
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """Those that FSDP spreads one by one."""
+        if isinstance(self.model, MPLUGOwl2LlamaForCausalLM):
+            return [*self.model.model.layers, *self.model.model.vision_model.encoder.layers]
+        return [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
     def export(self, folder: Path) -> None:
         """A whole checkpoint; LoRA weights are merged, so the network has learnt its last thing."""
         model = self.adapted.merge_and_unload() if self.adapted is not None else self.model
+        if isinstance(self.processor, ChatProcessor):  # its own may be one that transformers reads but does not write
+            given = model.generation_config
+            model.generation_config = GenerationConfig(eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id)
         model.to(self.export_dtype).save_pretrained(folder)
         self.processor.save_pretrained(folder)
         self.prompts.save(folder)
@@ -90,23 +112,52 @@ def make_network(spec: TrainSpec, checkpoint: Checkpoint | None, rows: list[dict
     return network
 
 
-def with_lora(model: MPLUGOwl2LlamaForCausalLM, spec: LoraSpec) -> nn.Module:
-    """Puts LoRA into every `q_proj` and `v_proj.multiway.1` of the language model, in place; beside it only the visual parts learn."""
+def with_lora(model: Any, spec: LoraSpec) -> nn.Module:
+    """Puts LoRA into `lora_targets`, in place; beside it only the visual parts learn."""
     from peft import LoraConfig, get_peft_model
 
+    visual = _visual_parameters(model)
     config = LoraConfig(
-        r=spec.rank, lora_alpha=spec.alpha, lora_dropout=spec.dropout, target_modules=_LORA_TARGETS, bias="none", task_type="CAUSAL_LM"
+        r=spec.rank,
+        lora_alpha=spec.alpha,
+        lora_dropout=spec.dropout,
+        target_modules=lora_targets(model),
+        bias="none",
+        task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
-    for name, parameter in model.named_parameters():
-        if any(part in name for part in _VISUAL) and "pos_embed" not in name:
-            parameter.requires_grad_(True)
+    for parameter in visual:
+        parameter.requires_grad_(True)
+    for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
     return adapted
 
 
+def lora_targets(model: Any) -> str | list[str]:
+    """Every `q_proj` and `v_proj.multiway.1` of our language model; of another's, every `q_proj` and `v_proj`.
+
+    Raises ValueError where there are none.
+    """
+    if isinstance(model, MPLUGOwl2LlamaForCausalLM):
+        return _LORA_TARGETS
+    inside = {id(module) for module in model.get_decoder().modules()}
+    found = [name for name, module in model.named_modules() if id(module) in inside and name.endswith((".q_proj", ".v_proj"))]
+    if not found:
+        raise ValueError("its language model has no q_proj and v_proj to put LoRA into: train it whole, with lora.rank=0")
+    return found
+
+
+def _visual_parameters(model: Any) -> list[nn.Parameter]:
+    if isinstance(model, MPLUGOwl2LlamaForCausalLM):
+        named = model.named_parameters()
+        return [parameter for name, parameter in named if any(part in name for part in _VISUAL) and "pos_embed" not in name]
+    speech = (model.get_decoder(), model.get_input_embeddings(), model.get_output_embeddings())
+    spoken = {id(parameter) for module in speech if module is not None for parameter in module.parameters()}
+    return [parameter for parameter in model.parameters() if id(parameter) not in spoken]
+
+
 def _dtype_of(checkpoint: Checkpoint) -> torch.dtype:
     """In which the checkpoint's weights are stored."""
-    dtype = getattr(MPLUGOwl2Config.from_pretrained(checkpoint.base_location or checkpoint.folder), "dtype", None)
+    dtype = getattr(AutoConfig.from_pretrained(checkpoint.whole_folder, trust_remote_code=False), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

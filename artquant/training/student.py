@@ -1,19 +1,20 @@
 """The network with all that training adds to it, as one module: what DDP and FSDP wrap."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
-from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import normalise
 from artquant.training.lessons import Batch
-from artquant.training.losses import answers, loss_sums
+from artquant.training.losses import Answers, answers, loss_sums
 from artquant.training.sight import Sight
 
 
 class Student(nn.Module):
     """A network that learns. `level_ids` (5,) int64: the levels' tokens."""
 
-    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, level_ids: list[int], sight: Sight | None):
+    def __init__(self, model: Any, level_ids: list[int], sight: Sight | None):
         super().__init__()
         self.model, self.sight, self.level_ids = model, sight, level_ids
 
@@ -34,10 +35,14 @@ class Student(nn.Module):
         is_image = batch.ids == self.model.config.image_token_index
         hidden = self.model.model(inputs_embeds=embeds, attention_mask=batch.mask, image_positions=is_image).last_hidden_state
         at = answers(batch.labels, batch.level_positions)
-        level_ids = torch.tensor(self.level_ids, device=hidden.device)
-        logits = self.model.lm_head(hidden[at.rows, at.places])
-        sums |= loss_sums(logits, at, batch.targets, level_ids)
+        sums |= self._sums(self.model.lm_head(hidden[at.rows, at.places]), at, batch.targets, judges)
         sums["description"] = sums["description"] + hidden.float().sum() * 0  # all is ignored where no picture was there
+        return sums
+
+    def _sums(self, logits: torch.Tensor, at: Answers, targets: torch.Tensor, judges: bool) -> dict[str, torch.Tensor]:
+        """Of the logits (M, vocabulary) at the answers' places."""
+        level_ids = torch.tensor(self.level_ids, device=logits.device)
+        sums = loss_sums(logits, at, targets, level_ids)
         if judges:
             sums["probabilities"] = logits.detach()[at.is_level][:, level_ids].float().softmax(-1)
         return sums

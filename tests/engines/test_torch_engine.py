@@ -144,8 +144,8 @@ def test_critiques_that_end_at_different_steps_are_those_of_plain_decoding(endin
 def test_a_critique_that_always_ends_is_ok_and_empty(checkpoint):
     model = checkpoint.load_model(torch.float32)
     with torch.no_grad():
-        model.model.norm.weight.zero_()  # all logits are equal: the smallest id wins
-    model.config.eos_token_id = 0
+        model.model.norm.weight.zero_()  # all logits are equal: the smallest id that may be written wins
+    model.config.eos_token_id = 1  # 0 is the placeholder of an image, which no answer may hold
     engine = TorchEngine(model, checkpoint.load_processor(), checkpoint.prompts)
     assessment = engine.assess(pictures(2), critique=True)
     assert assessment.critiques == [dict.fromkeys(CRITIQUE_PARTS, "")] * 2 and assessment.critique_statuses == ["ok", "ok"]

@@ -100,7 +100,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(collection, tmp_path, r
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "llama"}')
     said = refused(["train", *settings(collection, tmp_path / "out", model=tmp_path / "other")])
-    assert "is a checkpoint of 'llama', not of 'mplug_owl2'" in said
+    assert "is a checkpoint of 'llama', which is no image-text-to-text model" in said
 
 
 def test_a_job_that_is_killed_goes_on_with_the_same_command_and_ends_with_the_same_weights(collection, tmp_path):

@@ -226,7 +226,7 @@ def test_another_architecture_or_no_config_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no config.json"):
         Checkpoint.open(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ValueError, match="a checkpoint of 'llama', not of 'mplug_owl2'"):
+    with pytest.raises(ValueError, match="a checkpoint of 'llama', which is no image-text-to-text model"):
         Checkpoint.open(str(tmp_path))
 
 

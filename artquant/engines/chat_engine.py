@@ -1,0 +1,87 @@
+"""The torch engine of every backbone but mPLUG-Owl2: transformers' own forward pass and greedy decoding, a batch of one prompt at a time.
+
+Prompts are as long for one image as for any other, so there is no padding, and an image's answer does not depend on its batch.
+"""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig
+
+from artquant.engines import Assessment
+from artquant.engines.torch_engine import read_levels
+from artquant.model.chat import ChatProcessor, can_take
+from artquant.model.checkpoint import Checkpoint
+from artquant.prompts import Prompts
+from artquant.schema import CRITIQUE_PARTS
+
+
+class ChatEngine:
+    """An :class:`artquant.engines.Engine` on the CPU or one GPU. The model is the engine's own from here on.
+
+    Raises ValueError for a tokenizer in which a level is not one token of its own.
+    """
+
+    def __init__(self, model: Any, processor: ChatProcessor, prompts: Prompts):
+        self.model, self.processor, self.prompts = model.eval(), processor, prompts
+        self.device, self.dtype = model.device, model.dtype
+        self.scale = prompts.scale
+        self.image_size = processor.image_size
+        self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
+        tokenizer, given = processor.tokenizer, model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])} - {None}
+        self.end_ids = sorted(ends)
+        padding = next((i for i in (tokenizer.pad_token_id, *self.end_ids) if i is not None), 0)
+        # Greedy, whatever the checkpoint came with: temperatures, penalties and beams are for conversation.
+        self.model.generation_config = GenerationConfig(
+            do_sample=False, max_new_tokens=prompts.max_critique_tokens, eos_token_id=self.end_ids or None, pad_token_id=padding
+        )
+
+    @classmethod
+    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "ChatEngine":
+        processor = checkpoint.load_processor()
+        assert isinstance(processor, ChatProcessor)
+        return cls(checkpoint.load_model(getattr(torch, dtype)).to(device), processor, checkpoint.prompts)
+
+    @torch.inference_mode()
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        batch, seen = len(pixels), self._look(pixels)
+        last = {"logits_to_keep": 1} if can_take(self.model, "logits_to_keep") else {}
+        logits = self.model(**self._ask(self.prompts.score, batch), **seen, **last, use_cache=False).logits[:, -1]
+        result = Assessment(*read_levels(logits, self.level_ids), [None] * batch, ["not_requested"] * batch)
+        if critique:
+            texts = {part: self._answer(self.prompts.critique[part], seen, batch) for part in CRITIQUE_PARTS}
+            result.critiques = [{part: texts[part][image][0] for part in CRITIQUE_PARTS} for image in range(batch)]
+            is_whole = [all(texts[part][image][1] for part in CRITIQUE_PARTS) for image in range(batch)]
+            result.critique_statuses = ["ok" if whole else "truncated" for whole in is_whole]
+        return result
+
+    def _look(self, pixels: np.ndarray) -> dict[str, Any]:
+        """What the forward passes over B images take of them: image features, where the network lets them be computed once for all, else
+        the pixels themselves."""
+        pictures = self.processor.pictures(pixels)
+        for name, value in pictures.items():
+            if isinstance(value, torch.Tensor):
+                pictures[name] = value.to(self.device, self.dtype if value.is_floating_point() else value.dtype)
+        encode = getattr(self.model.base_model, "get_image_features", None)
+        if encode is None or "pixel_values" not in pictures or not can_take(self.model, "mm_encoder_outputs"):
+            return pictures
+        known = {name: pictures[name] for name in inspect.signature(encode).parameters if name in pictures}
+        del pictures["pixel_values"]
+        return pictures | {"mm_encoder_outputs": {"image": encode(**known, return_dict=True)}}
+
+    def _ask(self, prompt: str, batch: int) -> dict[str, torch.Tensor]:
+        ids = torch.tensor(self.processor.asked(prompt), device=self.device).expand(batch, -1)
+        return self.processor.tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+
+    def _answer(self, prompt: str, seen: dict[str, Any], batch: int) -> list[tuple[str, bool]]:
+        """Greedy decoding: the text for each image, and whether it came to an end within `max_critique_tokens`."""
+        asked = self._ask(prompt, batch)
+        rows = self.model.generate(**asked, **seen)[:, asked["input_ids"].shape[1] :].tolist()
+        answers = []
+        for row in rows:
+            stop = next((place for place, token in enumerate(row) if token in self.end_ids), None)
+            answers.append((self.processor.tokenizer.decode(row[:stop], skip_special_tokens=True).strip(), stop is not None))
+        return answers
