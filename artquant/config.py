@@ -24,8 +24,11 @@ class Section(BaseModel):
 class FetchSpec(Section):
     """Workers that read objects and decode pictures."""
 
-    num_workers: int = Field(0, ge=0, description="processes that fetch and decode; 0: by the cluster's CPUs")
+    num_workers: int | None = Field(
+        None, ge=0, description="processes that fetch and decode; 0: the engines' own; none: 0 without GPUs, else one for every two CPUs"
+    )
     threads: int = Field(16, ge=1, le=256, description="objects in flight in each worker")
+    decode_threads: int = Field(2, ge=1, le=64, description="pictures that each worker decodes at a time")
     attempts: int = Field(4, ge=1, le=20, description="tries for an object while the trouble is transient")
     timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
     max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")

@@ -178,6 +178,7 @@ class EmbeddedStore:
         address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.preStopSeconds=0"]
         # The server would take the user's own AWS keys for administrators.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
+        num_cores = max(1, (os.cpu_count() or 1) // 2)  # the others are for its clients, which live here too
         with open(self.directory / "server.log", "wb") as log:
             self._server = subprocess.Popen(
                 [program, "-logtostderr=true", "mini", *address, *ports, *off, *caps, *store],
@@ -185,7 +186,7 @@ class EmbeddedStore:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.directory,
-                env=environment | {"GOMEMLIMIT": "512MiB"},
+                env=environment | {"GOMEMLIMIT": "512MiB", "GOMAXPROCS": str(num_cores)},
                 pass_fds=(lock.fileno(),),
                 start_new_session=True,  # a Ctrl-C is for the job, which stops the server when it is done
             )

@@ -10,6 +10,7 @@ threads, so a process that decodes on threads of its own calls `torch.set_num_th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
@@ -18,6 +19,9 @@ from PIL import Image
 from artquant import image_decode
 from artquant.errors import Reject
 from artquant.schema import RejectClass
+
+if TYPE_CHECKING:
+    import torch
 
 PAD_COLOR = (122, 116, 104)  # the mean colour that the published weights were trained with
 REDUCED_MARGIN = 2  # a JPEG decodes at 1/2 or 1/4 while its long side stays this many times the square's
@@ -35,8 +39,8 @@ class Picture:
     height: int
 
 
-def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = True) -> Picture:
-    """Decode, turn upright, convert to sRGB, lay over white, pad to a square, resize to `size`.
+def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = True, out: np.ndarray | None = None) -> Picture:
+    """Decode, turn upright, convert to sRGB, lay over white, pad to a square, resize to `size`. The pixels lie in `out`, if given.
 
     `fast=False` is the published preprocessing to the last bit; `fast=True` decodes large JPEGs at a reduced size and resizes with
     SIMD code, a drift that tests/test_images.py bounds. Which files are refused does not depend on it. At the peak a picture takes up
@@ -54,7 +58,7 @@ def load(data: bytes, size: int, *, max_pixels: int = 200_000_000, fast: bool = 
     if image_decode.swaps_sides(image):
         width, height = height, width
     try:
-        return Picture(to_square(pixels, size, fast=fast), width, height)
+        return Picture(to_square(pixels, size, fast=fast, out=out), width, height)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch has no class of its own for it on a CPU
             raise
@@ -72,32 +76,33 @@ def recipe(size: int, *, fast: bool) -> dict[str, object]:
     }
 
 
-def to_square(pixels: np.ndarray, size: int, *, fast: bool) -> np.ndarray:
-    """(height, width, 3) uint8 -> (size, size, 3) uint8, content centred on `PAD_COLOR`.
+def to_square(pixels: np.ndarray, size: int, *, fast: bool, out: np.ndarray | None = None) -> np.ndarray:
+    """(height, width, 3) uint8 -> (size, size, 3) uint8, content centred on `PAD_COLOR`, bicubic; Pillow's own for `fast=False`, as
+    published. It lies in `out`, if given.
 
-    Equals `resize_square(pad_to_square(pixels), size, fast=fast)` to the bit, without ever holding the padded square: bicubic goes along
-    the rows first and then down the columns, so rows are padded and narrowed strip by strip, and columns padded after that.
+    The padded square is never held, yet the result is the same to the bit: bicubic goes along the rows first and then down the columns,
+    so rows are padded and narrowed strip by strip, and columns padded after that.
     """
-    height, width = pixels.shape[:2]
-    if height == width:
-        return resize_square(pixels, size, fast=fast)
     resize = _resize_simd if fast else _resize_pillow
-    side = max(height, width)
-    rows = max(1, _STRIP_PIXELS // side)
-    strips = [pixels[top : top + rows] for top in range(0, height, rows)]
-    narrow = [resize(_pad(strip, len(strip), side), len(strip), size) for strip in strips]
-    return resize(_pad(narrow[0] if len(narrow) == 1 else np.concatenate(narrow), side, size), size, size)
+    height, width = pixels.shape[:2]
+    if height != width:
+        side = max(height, width)
+        rows = max(1, _STRIP_PIXELS // side)
+        narrow = np.empty((height, size, 3), np.uint8)
+        for top in range(0, height, rows):
+            strip = pixels[top : top + rows]
+            resize(_pad(strip, len(strip), side), narrow[top : top + rows])
+        pixels = _pad(narrow, side, size)
+    if out is None:
+        out = np.empty((size, size, 3), np.uint8)
+    resize(pixels, out)
+    return out
 
 
 def pad_to_square(pixels: np.ndarray) -> np.ndarray:
     """(height, width, 3) uint8 -> (side, side, 3), content centred (an odd pixel goes after it) on `PAD_COLOR`."""
     side = max(pixels.shape[:2])
     return _pad(pixels, side, side)
-
-
-def resize_square(pixels: np.ndarray, size: int, *, fast: bool) -> np.ndarray:
-    """(side, side, 3) uint8 -> (size, size, 3) uint8, bicubic; Pillow's own for `fast=False`, as published."""
-    return (_resize_simd if fast else _resize_pillow)(pixels, size, size)
 
 
 def thumbnail(picture: Picture, size: int) -> bytes:
@@ -132,16 +137,24 @@ def _pad(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     return padded
 
 
-def _resize_pillow(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+def _resize_pillow(pixels: np.ndarray, out: np.ndarray) -> None:
+    height, width = out.shape[:2]
+    out[:] = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def _resize_simd(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize_simd(pixels: np.ndarray, out: np.ndarray) -> None:
     """The same filter, at most 2 levels from Pillow's (1 in a few values of a thousand) and about eight times faster."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
+    if pixels.shape == out.shape:
+        out[:] = pixels
+        return
     import torch
 
-    channels_last = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # indexed before permuting: torch must see its strides as NHWC
-    resized = torch.nn.functional.interpolate(channels_last, (height, width), mode="bicubic", antialias=True)
-    return resized[0].permute(1, 2, 0).numpy()
+    # What `torch.nn.functional.interpolate` calls, which cannot write into a given place: a twentieth of fetch and decode.
+    height, width = out.shape[:2]
+    torch.ops.aten._upsample_bicubic2d_aa.out(_channels_last(pixels), [height, width], False, None, None, out=_channels_last(out))
+
+
+def _channels_last(pixels: np.ndarray) -> torch.Tensor:
+    import torch
+
+    return torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)  # indexed before permuting: torch must see its strides as NHWC

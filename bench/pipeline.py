@@ -91,7 +91,7 @@ def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
         output=output.uri,
         run_id=run_id,
         engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25),
-        fetch=FetchSpec(),
+        fetch=FetchSpec(decode_threads=int(os.environ.get("DT", "2")), threads=int(os.environ.get("TH", "16"))),
     )
     recipe = EngineRecipe(NullEngine, Identity("null", "none", "none", "none", "none"), IMAGE_SIZE, NullEngine.scale.values, "null")
     started = time.perf_counter()

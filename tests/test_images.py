@@ -12,7 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from artquant.errors import Reject
-from artquant.images import PAD_COLOR, Picture, load, pad_to_square, resize_square, thumbnail, to_square
+from artquant.images import PAD_COLOR, Picture, load, pad_to_square, thumbnail, to_square
 from artquant.schema import RejectClass
 from tests.colour_profiles import ADOBE_RGB, WIDE_P3, cmyk_profile_where_every_ink_is_green, grey_profile, matrix_profile, to_srgb
 from tests.picture_files import CORNERS, encode, make_picture_files, oriented, png, png_chunk, scene, tiff, ycck_jpeg
@@ -85,7 +85,7 @@ def test_padding_in_strips_equals_padding_first(shape, fast):
     if max(shape) > 10_000:
         assert to_square(pixels, 448, fast=fast)[:200].max() <= PAD_COLOR[0]  # the full square would take 10 GB
         return
-    assert np.array_equal(to_square(pixels, 448, fast=fast), resize_square(pad_to_square(pixels), 448, fast=fast))
+    assert np.array_equal(to_square(pixels, 448, fast=fast), to_square(pad_to_square(pixels), 448, fast=fast))
 
 
 def test_the_content_is_centred_on_the_mean_colour():
@@ -98,7 +98,7 @@ def test_the_content_is_centred_on_the_mean_colour():
 @pytest.mark.parametrize("side", [60, 300, 384, 447, 449, 1000, 1800])
 def test_the_simd_resize_stays_within_two_levels_of_pillow(side):
     pixels = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    difference = np.abs(resize_square(pixels, 448, fast=True).astype(int) - resize_square(pixels, 448, fast=False))
+    difference = np.abs(to_square(pixels, 448, fast=True).astype(int) - to_square(pixels, 448, fast=False))
     assert difference.max() <= 2
     assert difference.mean() < 0.02
 

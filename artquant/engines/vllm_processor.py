@@ -9,7 +9,7 @@ from transformers import BatchFeature
 from vllm.multimodal.inputs import MultiModalFieldConfig
 from vllm.multimodal.processing import BaseDummyInputsBuilder, BaseMultiModalProcessor, BaseProcessingInfo, PromptReplacement
 
-from artquant.images import pad_to_square, resize_square
+from artquant.images import to_square
 from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.processing import MPLUGOwl2Processor
 from artquant.prompts import IMAGE_PLACEHOLDER
@@ -57,7 +57,7 @@ class MultiModalProcessor(BaseMultiModalProcessor[ProcessingInfo]):
     def _call_hf_processor(self, hf_data: Mapping[str, object], hf_kwargs: Mapping[str, object]) -> BatchFeature:
         images, size = hf_data["images"], self.info.config.visual_config.visual_model.image_size
         assert isinstance(images, Sequence)
-        squares = [resize_square(pad_to_square(_rgb(image)), size, fast=False) for image in images]
+        squares = [to_square(_rgb(image), size, fast=False) for image in images]
         return BatchFeature({"pixel_values": torch.from_numpy(np.stack(squares))})
 
     def _get_mm_fields_config(self, hf_inputs: BatchFeature, hf_processor_mm_kwargs: Mapping[str, object]):

@@ -40,10 +40,10 @@ class MPLUGOwl2ImageProcessor(FromAnywhere, BaseImageProcessor):
         self.image_size = image_size
 
     def __call__(self, images, return_tensors: str = "pt", **kwargs) -> BatchFeature:
-        from artquant.images import pad_to_square, resize_square  # the network alone needs no picture library
+        from artquant.images import to_square  # the network alone needs no picture library
 
         images = images if isinstance(images, list | tuple) else [images]
-        squares = [resize_square(pad_to_square(_rgb(image)), self.image_size, fast=False) for image in images]
+        squares = [to_square(_rgb(image), self.image_size, fast=False) for image in images]
         return BatchFeature({"pixel_values": normalise(torch.from_numpy(np.stack(squares)))}, tensor_type=return_tensors)
 
 

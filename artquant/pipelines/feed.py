@@ -9,7 +9,8 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import FetchSpec
-from artquant.pipelines.stages import Batch, Loader, batched
+from artquant.pipelines.loader import Loader
+from artquant.pipelines.stages import Batch, batched
 
 _BLOCK_BYTES = 16 << 20
 
@@ -48,7 +49,7 @@ class PictureFeed:
             # The ids travel by reference: a list of them may be long.
             fn_constructor_args=({"ids": ray.put(list(artwork_ids))}, block_rows, self.images_uri, size, self.fetch),
             batch_size=1,
-            compute=ActorPoolStrategy(size=max(1, self.fetch.num_workers)),
+            compute=ActorPoolStrategy(size=self.fetch.num_workers or 1),
             num_cpus=0.5,
         )
         for batch in dataset.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=2):

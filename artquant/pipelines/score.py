@@ -21,12 +21,12 @@ from artquant.errors import Reject, RunFailed
 from artquant.identity import Identity
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
 from artquant.pipelines.sink import StagingSink, Written
-from artquant.pipelines.stages import FetchStage, ScoreStage
+from artquant.pipelines.stages import FetchAndScoreStage, FetchStage, ScoreStage
 from artquant.report.facts import THUMBNAIL_SIZE, Artwork, OutputFile, RunReport, StageTime
 from artquant.report.page import render
 from artquant.report.summary import Summary, with_thumbnails
 from artquant.results import layout
-from artquant.results.plan import PlanSummary, due, write_plan
+from artquant.results.plan import LARGE_SHARD, PlanSummary, due, write_plan
 from artquant.results.publish import drop_staging, placed, publish, read_footer, reconcile
 from artquant.storage import Store, open_store
 
@@ -96,42 +96,43 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     context.enable_progress_bars = False
     engine, image_bytes = recipe.engine or resolve(spec.engine), recipe.image_size**2 * 3
     assert engine.batch_size
-    block_rows = rows_per_block(plan.num_planned, engine.batch_size, engine.num_workers, image_bytes)
+    num_fetch = fetch_workers(spec.fetch, engine)
+    batch_size = engine.batch_size
+    block_rows = rows_per_block(plan.num_planned, batch_size, engine.num_workers, image_bytes) if num_fetch else batch_size
     context.target_max_block_size = max(1 << 20, block_rows * image_bytes)
     context.execution_options.preserve_order = False
     context.memory_usage_poll_interval_s = None  # it walks every worker's page tables each second, for a figure that nobody reads
-    num_fetch = spec.fetch.num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // 2)
     sink = StagingSink(spec.output, spec.run_id, recipe.level_values, spec.rows_per_file, counter)
     stage = "score and critique" if engine.critique else "score"
-    dataset = (
-        ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
-        .map_batches(
+    fetch: tuple[Any, ...] = (spec.input, spec.output, plan_key, recipe.image_size, block_rows, spec.fetch, counter)
+    score: tuple[Any, ...] = (recipe.open, recipe.identity, batch_size, engine.critique, spec.review, spec.run_id, counter)
+    engines: dict[str, Any] = {
+        "compute": ActorPoolStrategy(size=engine.num_workers),
+        "num_cpus": engine.num_cpus,
+        "num_gpus": engine.num_gpus or None,
+        "ray_remote_args_fn": survival,
+    }
+    engine_threads = 2 if engine.name == "vllm" else 1  # the next block's images fill the places that the last of this one leave
+    dataset = ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
+    shards = shards_per_task(plan, num_fetch or engine.num_workers)
+    if num_fetch:
+        dataset = dataset.map_batches(
             FetchStage,
-            fn_constructor_args=(spec.input, spec.output, plan_key, recipe.image_size, block_rows, spec.fetch, counter),
-            batch_size=1,
+            fn_constructor_args=fetch,
+            batch_size=shards,
             compute=ActorPoolStrategy(size=min(num_fetch, plan.num_shards)),
             num_cpus=0.5,
             ray_remote_args_fn=survival,
-        )
-        .map_batches(
+        ).map_batches(
             ScoreStage,
-            fn_constructor_args=(
-                recipe.open,
-                recipe.identity,
-                engine.batch_size,
-                engine.critique,
-                spec.review,
-                spec.run_id,
-                counter,
-            ),
+            fn_constructor_args=score,
             batch_size=None,
-            compute=ActorPoolStrategy(size=engine.num_workers),
-            num_cpus=engine.num_cpus,
-            num_gpus=engine.num_gpus or None,
-            max_concurrency=2 if engine.name == "vllm" else 1,  # the next block's images fill the places that the last of this one leave
-            ray_remote_args_fn=survival,
+            max_concurrency=engine_threads,
+            **engines,
         )
-    )
+    else:
+        stages = (partial(FetchStage, *fetch), partial(ScoreStage, *score), engine_threads)
+        dataset = dataset.map_batches(FetchAndScoreStage, fn_constructor_args=stages, batch_size=shards, max_concurrency=2, **engines)
     with show_progress(counter, plan.num_planned, stage):
         try:
             dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0.25})
@@ -145,6 +146,18 @@ def rows_per_block(num_planned: int, batch_size: int, num_workers: int, image_by
     engine some eight blocks. Every block costs the scheduler some 20 ms, whatever it holds."""
     rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * num_workers))
     return batch_size * max(1, rows // batch_size)
+
+
+def fetch_workers(spec: FetchSpec, engine: EngineSpec) -> int:
+    """Processes of their own that fetch and decode. None beside engines without a GPU: those use the same cores."""
+    if spec.num_workers is not None:
+        return spec.num_workers
+    return max(1, int(ray.cluster_resources().get("CPU", 1)) // 2) if engine.num_gpus else 0
+
+
+def shards_per_task(plan: PlanSummary, num_workers: int) -> int:
+    """A task is some 2,000 artworks, for nothing is fetched while its last are scored; but each worker gets four tasks at least."""
+    return max(1, min(LARGE_SHARD * plan.num_shards // plan.num_planned, plan.num_shards // (4 * num_workers)))
 
 
 def survival() -> dict[str, int]:

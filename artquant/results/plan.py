@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -87,10 +88,13 @@ class Plan:
 
     def __init__(self, store: Store, key: str):
         self._file = pq.ParquetFile(store.open_input(key), pre_buffer=False)
+        self._lock = threading.Lock()
 
     @property
     def summary(self) -> PlanSummary:
         return PlanSummary(**json.loads(self._file.metadata.metadata[_METADATA_KEY]))
 
     def shard(self, number: int) -> list[dict[str, Any]]:
-        return self._file.read_row_group(number).to_pylist()
+        """May be called from several threads."""
+        with self._lock:
+            return self._file.read_row_group(number).to_pylist()
