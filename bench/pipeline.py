@@ -6,9 +6,10 @@
 import argparse
 import io
 import os
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from typing import Any
@@ -22,6 +23,7 @@ from artquant.scale import Scale
 from artquant.storage import Store, open_store
 
 IMAGE_SIZE = 448
+SOURCE_SIZE = 384
 
 
 class NullEngine:
@@ -81,19 +83,18 @@ def steady(count) -> float:
     return count.num_rows / (count.last_at - count.first_at)
 
 
-def our_rate(source: Store, output: Store, run_id: str) -> tuple[float, float]:
-    """(steady images a second, seconds in all) of the score pipeline with the null engine."""
+def our_rate(source: Store, output: Store, num_fetch: int | None, image_size: int) -> tuple[float, float]:
+    """(steady images a second, seconds in all) of the score pipeline with the null engine, `num_fetch` as in `fetch.num_workers`."""
     from artquant.config import EngineSpec, FetchSpec, ScoreSpec
     from artquant.pipelines.score import EngineRecipe, run_score
 
     spec = ScoreSpec(
         input=source.uri,
         output=output.uri,
-        run_id=run_id,
         engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25),
-        fetch=FetchSpec(decode_threads=int(os.environ.get("DT", "2")), threads=int(os.environ.get("TH", "16"))),
+        fetch=FetchSpec(num_workers=num_fetch),
     )
-    recipe = EngineRecipe(NullEngine, Identity("null", "none", "none", "none", "none"), IMAGE_SIZE, NullEngine.scale.values, "null")
+    recipe = EngineRecipe(NullEngine, Identity("null", "none", "none", "none", "none"), image_size, NullEngine.scale.values, "null")
     started = time.perf_counter()
     report = run_score(spec, recipe)
     return report.images_per_second, time.perf_counter() - started
@@ -204,7 +205,7 @@ def score_drift(num: int, long_side: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=5_000)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
     from artquant.embedded_store import BUCKET, EmbeddedStore
@@ -214,29 +215,34 @@ def main() -> None:
         os.environ.update(server.environment)
         bucket = open_store(f"s3://{BUCKET}")
         small = bucket.child("small")
-        mean = fill(small, [jpeg_of(textured(384, 384, seed), 48_000) for seed in range(100)], options.images)
-        print(f"{options.images} JPEGs of 384 x 384, {mean / 1000:.1f} kB on average, to {IMAGE_SIZE} px; null engine")
+        mean = fill(small, [jpeg_of(textured(SOURCE_SIZE, SOURCE_SIZE, seed), 48_000) for seed in range(100)], options.images)
+        print(f"{options.images} JPEGs of {SOURCE_SIZE} x {SOURCE_SIZE}, {mean / 1000:.1f} kB on average, to {IMAGE_SIZE} px; null engine")
         os.sync()  # so that nobody's time goes into writing them to disk
-        rates: dict[str, list[float]] = {"ceiling": [], "ours": [], "read_images": [], "resized": []}
-        for number in range(options.rounds):
-            rates["ceiling"].append(ceiling_rate(small, bucket.child("results")))
-            print(f"  without Ray   {rates['ceiling'][-1]:8.0f} images/s, two processes that only fetch and decode")
-            with running_ray():
-                ours, seconds = our_rate(small, bucket.child("results"), f"round-{number}")
-                print(f"  pipeline      {ours:8.0f} images/s steady, {seconds:6.1f} s in all")
-            with running_ray():
-                theirs, seconds = read_images_rate(small)
-                print(f"  read_images   {theirs:8.0f} images/s steady, {seconds:6.1f} s in all")
-            with running_ray():
-                resized, seconds = read_images_rate(small, size=(IMAGE_SIZE, IMAGE_SIZE))
-                print(f"  read_images   {resized:8.0f} images/s steady, {seconds:6.1f} s in all, resized to {IMAGE_SIZE} px as ours are")
-            rates["ours"].append(ours)
-            rates["read_images"].append(theirs)
-            rates["resized"].append(resized)
-        ours, theirs, resized, ceiling = (max(rates[name]) for name in ("ours", "read_images", "resized", "ceiling"))
+        results = bucket.child("results")
+        sides: dict[str, Callable[[], tuple[float, float]]] = {
+            "pipeline": lambda: our_rate(small, results, None, IMAGE_SIZE),
+            "read_images": lambda: read_images_rate(small),
+            "pipeline, no resize": lambda: our_rate(small, results, None, SOURCE_SIZE),
+            "read_images, resized": lambda: read_images_rate(small, size=(IMAGE_SIZE, IMAGE_SIZE)),
+            "pipeline, fetch apart": lambda: our_rate(small, results, 2, IMAGE_SIZE),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in ("without Ray", *sides)}
+        for _ in range(options.rounds):
+            rates["without Ray"].append(ceiling_rate(small, results))
+            print(f"  {'without Ray':<24}{rates['without Ray'][-1]:6.0f} images/s, two processes that only fetch and decode")
+            for name, measure in sides.items():
+                with running_ray():
+                    rate, seconds = measure()
+                rates[name].append(rate)
+                print(f"  {name:<24}{rate:6.0f} images/s steady, {seconds:6.1f} s in all", flush=True)
+        middle = {name: statistics.median(found) for name, found in rates.items()}
+        for name, found in rates.items():
+            print(f"  {name:<24}{middle[name]:6.0f} images/s, median of {len(found)} ({min(found):.0f} to {max(found):.0f})")
+        ours, theirs = middle["pipeline"], middle["read_images"]
+        print(f"  pipeline {ours:.0f} images/s (goal 800), {ours / theirs:.1f} x read_images, which does not resize (goal 3)")
         print(
-            f"  best of {options.rounds}: {ours:.0f} images/s (goal 800), {ours / theirs:.1f} x read_images (goal 3), "
-            f"{ours / resized:.1f} x with the same resize, {ours / ceiling:.2f} x two processes without Ray"
+            f"  the same work: {middle['pipeline, no resize'] / theirs:.1f} x where neither resizes, "
+            f"{ours / middle['read_images, resized']:.1f} x where both do"
         )
         large = [jpeg_of(textured(4000, 3000, seed), 4_000_000) for seed in range(3)]
         print(f"JPEGs of 12 megapixels, {sum(map(len, large)) / len(large) / 1e6:.1f} MB, one core")

@@ -25,7 +25,7 @@ from tests.pipelines.engines import RED, RedEngine
 
 def spec_for(source: Store, output: Store, model: Path | None = None, **changes: Any) -> ScoreSpec:
     places = {"input": source.uri, "output": output.uri, "model": str(model) if model else None}
-    return ScoreSpec.model_validate({**places, "fetch": {"num_workers": 1, "threads": 4}, **changes})
+    return ScoreSpec.model_validate({**places, "fetch": {"threads": 4}, **changes})
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tests.stores import contents
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
 
+APART = pytest.mark.parametrize("fetch", [{"num_workers": 0}, {"num_workers": 1}], ids=["in one process", "apart"])
 REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}
 
 
@@ -97,32 +98,35 @@ def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer
     assert "runs/tonight/manifest.json" not in after
 
 
-def test_an_artwork_that_the_engine_refuses_is_one_poison_reject(scorer: Scorer, source: Store, output: Store) -> None:
+@APART
+def test_an_artwork_that_the_engine_refuses_is_one_poison_reject(scorer: Scorer, source: Store, output: Store, fetch: dict) -> None:
     source.put("poison.png", red_picture(POISON_RED))
-    run = scorer.score(spec_for(source, output, engine={"batch_size": 16}), RefusingEngine)
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 16}, fetch=fetch), RefusingEngine)
     assert scores_of(run) == right_scores()
     (reject,) = run.rows("rejects").values()
     assert (reject["artwork_id"], reject["reject_class"]) == ("poison.png", "poison")
     assert "the poison was swallowed" in reject["message"]
 
 
+@APART
 def test_a_worker_that_dies_once_loses_and_doubles_nothing(
-    scorer: Scorer, source: Store, output: Store, tmp_path: Path, small_shards: None
+    scorer: Scorer, source: Store, output: Store, tmp_path: Path, small_shards: None, fetch: dict
 ) -> None:
     flag = tmp_path / "died"
-    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}, rows_per_file=8), Dying(once=flag))
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}, fetch=fetch, rows_per_file=8), Dying(once=flag))
     assert flag.exists()
     assert scores_of(run) == right_scores()
     assert not run.rows("rejects")
     assert run.report.num_scored == run.report.findings.num_scored == len(REDS)
 
 
+@APART
 @pytest.mark.parametrize("open_engine", [Dying(once=None), partial(os._exit, 1)], ids=["at work", "while it opens"])
 def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
-    scorer: Scorer, source: Store, output: Store, open_engine: Callable[[], Engine]
+    scorer: Scorer, source: Store, output: Store, open_engine: Callable[[], Engine], fetch: dict
 ) -> None:
     with pytest.raises(RunFailed, match=r"nothing was published: \S+ .*(died|dead)"):
-        scorer.score(spec_for(source, output), open_engine)
+        scorer.score(spec_for(source, output, fetch=fetch), open_engine)
     assert not output.exists("CURRENT") and not list(output.list("scores")) and not list(output.list("_staging"))
 
 

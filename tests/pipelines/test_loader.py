@@ -1,0 +1,129 @@
+"""Fetch and decode on threads: order, bounds, and what becomes of errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from artquant.config import FetchSpec
+from artquant.errors import Reject
+from artquant.pipelines.loader import Loader
+from artquant.schema import RejectClass
+from artquant.storage import Fetched, open_store
+from tests.pipelines.engines import red_picture
+
+SIZE = 16
+NUM = 120
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    store = open_store(f"file:{tmp_path}")
+    for number in range(NUM):
+        store.put(f"{number:03d}.png", red_picture(number))
+    return store.uri
+
+
+def rows(numbers: range) -> list[dict[str, Any]]:
+    return [{"artwork_id": f"{number:03d}.png", "etag": "as planned"} for number in numbers]
+
+
+class Watched:
+    """A store whose answers take as long as `wait` says; `held` objects were fetched or are under way and not decoded, at most `most`."""
+
+    def __init__(self, loader: Loader, monkeypatch: pytest.MonkeyPatch, wait: Callable[[str], float]):
+        self.loader, self.wait, self.inner = loader, wait, loader.store
+        self.held = self.most = 0
+        self.lock = threading.Lock()
+        loader.store = self  # type: ignore[assignment]
+        decode = loader._decode
+
+        def decoded(*args: Any) -> Any:
+            result = decode(*args)
+            with self.lock:
+                self.held -= 1
+            return result
+
+        monkeypatch.setattr(loader, "_decode", decoded)
+
+    def fetch(self, key: str, **options: Any) -> Fetched:
+        with self.lock:
+            self.held += 1
+            self.most = max(self.most, self.held)
+        time.sleep(self.wait(key))
+        return self.inner.fetch(key, **options)
+
+
+@pytest.mark.parametrize("threads, decode_threads", [(1, 1), (2, 1), (3, 4)])
+def test_all_come_in_order_and_few_are_held_whoever_is_slow(
+    uri: str, monkeypatch: pytest.MonkeyPatch, threads: int, decode_threads: int
+) -> None:
+    loader = Loader(uri, SIZE, FetchSpec(threads=threads, decode_threads=decode_threads))
+    watched = Watched(loader, monkeypatch, lambda key: 0.02 if int(key[:3]) % 7 == 0 else 0.0)
+    blocks = [
+        loader.begin(rows(range(start, min(start + 25, NUM)))) for start in range(0, NUM, 25)
+    ]  # all at once, more than there is room for
+    for number, (pixels, loading) in enumerate(blocks):
+        found = [loaded.result(timeout=30) for loaded in loading]
+        assert pixels[:, 8, 8, 0].tolist() == list(range(25 * number, 25 * number + len(found)))
+        assert all((row["reject_class"], row["width"], row["attempts"]) == ("", SIZE, 1) for row in found)
+    assert watched.most <= 4 * threads + decode_threads  # those that are being decoded have made room already, or are about to
+
+
+def test_what_cannot_be_had_or_decoded_is_black_and_says_why(uri: str) -> None:
+    store = open_store(uri)
+    store.put("002.png", b"<html>")
+    store.delete("004.png")
+    pixels, loading = Loader(uri, SIZE, FetchSpec(threads=2)).begin(rows(range(6)))
+    found = [loaded.result(timeout=30) for loaded in loading]
+    assert [row["reject_class"] for row in found] == ["", "", "not_an_image", "", "missing", ""]
+    assert not pixels[[2, 4]].any() and pixels[5].any()
+    assert found[4]["etag"] == "as planned" and found[2]["etag"] not in ("", "as planned")
+
+
+def test_attempts_are_counted_and_an_error_of_our_own_reaches_the_caller(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = Loader(uri, SIZE, FetchSpec(threads=2))
+
+    def fetch(key: str, **options: Any) -> Fetched:
+        if key == "001.png":
+            error = Reject(RejectClass.TIMEOUT, "no answer in time")
+            error.attempts = 4  # type: ignore[attr-defined]
+            raise error
+        if key == "002.png":
+            raise ZeroDivisionError
+        return Fetched(red_picture(7), "e", 3)
+
+    monkeypatch.setattr(loader.store, "fetch", fetch)
+    _, loading = loader.begin(rows(range(4)))
+    assert [loading[number].result(timeout=30)["attempts"] for number in (0, 1, 3)] == [3, 4, 3]
+    with pytest.raises(ZeroDivisionError):
+        loading[2].result(timeout=30)
+
+
+def test_a_decoding_thread_leaves_the_caller_its_torch_threads(uri: str) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        _, loading = Loader(uri, SIZE, FetchSpec(threads=2)).begin(rows(range(8)))
+        assert all(not loaded.result(timeout=30)["reject_class"] for loaded in loading)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_pixels_are_the_same_as_loaded_alone(uri: str) -> None:
+    from artquant import images
+
+    store = open_store(uri)
+    pixels, loading = Loader(uri, 40, FetchSpec(threads=2)).begin(rows(range(3)))
+    for number, loaded in enumerate(loading):
+        loaded.result(timeout=30)
+        assert np.array_equal(pixels[number], images.load(store.get(f"{number:03d}.png"), 40).pixels)
