@@ -20,17 +20,16 @@ from artquant.engines.open import resolve
 from artquant.errors import Reject, RunFailed
 from artquant.identity import Identity
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
+from artquant.pipelines.shape import fetch_workers, rows_per_block, shards_per_task
 from artquant.pipelines.sink import StagingSink, Written
 from artquant.pipelines.stages import FetchAndScoreStage, FetchStage, ScoreStage
 from artquant.report.facts import THUMBNAIL_SIZE, Artwork, OutputFile, RunReport, StageTime
 from artquant.report.page import render
 from artquant.report.summary import Summary, with_thumbnails
 from artquant.results import layout
-from artquant.results.plan import LARGE_SHARD, PlanSummary, due, write_plan
+from artquant.results.plan import PlanSummary, due, write_plan
 from artquant.results.publish import drop_staging, placed, publish, read_footer, reconcile
 from artquant.storage import Store, open_store
-
-BLOCK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
     context.enable_progress_bars = False
     engine, image_bytes = recipe.engine or resolve(spec.engine), recipe.image_size**2 * 3
     assert engine.batch_size
-    num_fetch = fetch_workers(spec.fetch, engine)
+    num_fetch = fetch_workers(spec.fetch, engine, int(ray.cluster_resources().get("CPU", 1)))
     batch_size = engine.batch_size
     block_rows = rows_per_block(plan.num_planned, batch_size, engine.num_workers, image_bytes) if num_fetch else batch_size
     context.target_max_block_size = max(1 << 20, block_rows * image_bytes)
@@ -139,25 +138,6 @@ def execute(spec: ScoreSpec, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
         except (ray.exceptions.RayError, RuntimeError) as error:
             raise RunFailed(f"The pipeline failed and nothing was published: {last_words(error)}") from error
     return sink.written
-
-
-def rows_per_block(num_planned: int, batch_size: int, num_workers: int, image_bytes: int) -> int:
-    """Artworks that travel together: whole engine batches of about BLOCK_BYTES, fewer where a small collection would not give every
-    engine some eight blocks. Every block costs the scheduler some 20 ms, whatever it holds."""
-    rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * num_workers))
-    return batch_size * max(1, rows // batch_size)
-
-
-def fetch_workers(spec: FetchSpec, engine: EngineSpec) -> int:
-    """Processes of their own that fetch and decode. None beside engines without a GPU: those use the same cores."""
-    if spec.num_workers is not None:
-        return spec.num_workers
-    return max(1, int(ray.cluster_resources().get("CPU", 1)) // 2) if engine.num_gpus else 0
-
-
-def shards_per_task(plan: PlanSummary, num_workers: int) -> int:
-    """A task is some 2,000 artworks, for nothing is fetched while its last are scored; but each worker gets four tasks at least."""
-    return max(1, min(LARGE_SHARD * plan.num_shards // plan.num_planned, plan.num_shards // (4 * num_workers)))
 
 
 def survival() -> dict[str, int]:
