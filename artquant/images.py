@@ -4,7 +4,7 @@ Covered: JPEG, PNG, WebP, GIF, TIFF, BMP; of animations and multi-page files the
 JPEG 2000, drawings, floating-point and Lab pixels: `unsupported`.
 
 `load` may be called from several threads: decoders, colour transform and resize release the GIL. The resize runs on torch's intra-op
-threads, so a process that decodes on threads of its own calls `torch.set_num_threads(1)` first.
+threads, so each thread that decodes beside others calls `torch.set_num_threads(1)` first.
 """
 
 from __future__ import annotations

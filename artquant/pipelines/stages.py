@@ -106,7 +106,8 @@ class ScoreStage:
 
 
 class FetchAndScoreStage:
-    """Both in one process, for engines that compute on the cores that decode: pixels are not copied to another process.
+    """Both in one process, for engines that compute on the cores that decode: pixels are not copied to another process. A block is an
+    engine batch here.
 
     May be called from two threads, so that the next task's artworks are fetched while the last ones of this are scored.
     """

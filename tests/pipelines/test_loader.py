@@ -66,9 +66,8 @@ def test_all_come_in_order_and_few_are_held_whoever_is_slow(
 ) -> None:
     loader = Loader(uri, SIZE, FetchSpec(threads=threads, decode_threads=decode_threads))
     watched = Watched(loader, monkeypatch, lambda key: 0.02 if int(key[:3]) % 7 == 0 else 0.0)
-    blocks = [
-        loader.begin(rows(range(start, min(start + 25, NUM)))) for start in range(0, NUM, 25)
-    ]  # all at once, more than there is room for
+    starts = range(0, NUM, 25)
+    blocks = [loader.begin(rows(range(start, min(start + 25, NUM)))) for start in starts]  # more than there is room for
     for number, (pixels, loading) in enumerate(blocks):
         found = [loaded.result(timeout=30) for loaded in loading]
         assert pixels[:, 8, 8, 0].tolist() == list(range(25 * number, 25 * number + len(found)))
