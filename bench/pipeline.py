@@ -187,11 +187,11 @@ def enlarged(pixels: np.ndarray, long_side: int) -> bytes:
 def score_drift(num: int, long_side: int) -> np.ndarray:
     """|score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
     from artquant import images
+    from artquant.cli.score import TINY
     from artquant.engines.torch_engine import TorchEngine
     from artquant.model.checkpoint import Checkpoint
     from artquant.paintings import paint, render
     from artquant.paintings.seeds import HELD_OUT
-    from jobs.score import TINY
 
     engine = TorchEngine.load(Checkpoint.open(str(TINY)))
     datas = [enlarged(render(paint(seed), 1000), long_side) for seed in HELD_OUT[:num]]
@@ -208,8 +208,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
+    from artquant.cli.home import running_ray
     from artquant.embedded_store import BUCKET, EmbeddedStore
-    from jobs.home import running_ray
 
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(folder) as server:
         os.environ.update(server.environment)

@@ -4,12 +4,12 @@ import argparse
 import time
 from pathlib import Path
 
+from artquant.cli.score import TINY
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import paint
 from artquant.paintings.exam import judge, squares
 from artquant.paintings.seeds import HELD_OUT
-from jobs.score import TINY
 
 
 def main() -> None:

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from artquant.cli.score import TINY
 from artquant.config import EngineSpec
 from artquant.engines.open import open_engine, resolve
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings.exam import square
 from artquant.paintings.seeds import HELD_OUT
 from artquant.schema import CRITIQUE_PARTS
-from jobs.score import TINY
 
 WHAT = ("scores", "critiques", "both")
 

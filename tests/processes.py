@@ -19,7 +19,7 @@ def start_job(job: str, settings: list[str], home: Path) -> psutil.Popen:
     """`make submit` at a terminal: a group of processes of its own, its stderr to be read, these tests' store and cluster unknown to it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     return psutil.Popen(
-        [sys.executable, "-m", "jobs.submit", job, *settings],
+        [sys.executable, "-m", "artquant", job, *settings],
         cwd=ROOT,
         env=environment | {"ARTQUANT_HOME": str(home)},
         stdout=subprocess.DEVNULL,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from artquant.cli.score import TINY
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import paint
 from artquant.paintings.exam import Marks, judge, square
 from artquant.paintings.seeds import ANNOTATED, HELD_OUT, SAMPLE, TRAINING
-from jobs.score import TINY
 
 NUM_PAINTINGS = 150
 

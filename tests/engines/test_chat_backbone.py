@@ -175,9 +175,9 @@ def test_an_identity_holds_all_that_a_score_depends_on(folder, tmp_path):
 
 
 def refused(folder: Path) -> str:
+    from artquant.cli.score import make_recipe
     from artquant.config import ScoreSpec
     from artquant.errors import UserError
-    from jobs.score import make_recipe
 
     with pytest.raises(UserError) as error:
         make_recipe(ScoreSpec(model=str(folder)))

@@ -53,9 +53,9 @@ class Scorer:
     """What `make submit JOB=score` does once Ray is up, with the spec's model or an engine of the tests."""
 
     def score(self, spec: ScoreSpec, open_engine: Callable[[], Engine] | None = None) -> Run:
+        from artquant.cli.score import make_recipe
         from artquant.pipelines.score import EngineRecipe, run_score
         from artquant.storage import open_store
-        from jobs.score import make_recipe
 
         if spec.model:
             recipe = make_recipe(spec)

@@ -45,8 +45,8 @@ def test_every_picture_has_the_score_and_the_critique_that_the_engine_gives_it_a
 
 
 def test_an_evaluation_leaves_out_the_theory_and_nothing_else(local_ray: None, llava: Path, tmp_path: Path) -> None:
+    from artquant.cli.score import make_recipe
     from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
-    from jobs.score import make_recipe
 
     paintings = {f"{seed}.jpg": paint(seed) for seed in range(6)}
     with (tmp_path / "ratings.csv").open("w", newline="") as file:

@@ -97,8 +97,8 @@ class Evaluated:
 
 def evaluate(spec: EvaluateSpec, between: Callable[[], object] = lambda: None) -> Evaluated:
     """What the job does once Ray is up; `between` happens when the artworks are chosen."""
+    from artquant.cli.score import make_recipe
     from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
-    from jobs.score import make_recipe
 
     chosen = choose(spec)
     between()

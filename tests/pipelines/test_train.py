@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artquant.cli.train import recipe_of
 from artquant.config import AnnotationSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
 from artquant.errors import UserError
 from artquant.paintings import jpeg, paint
@@ -15,7 +16,6 @@ from artquant.pipelines import train
 from artquant.registry import Registry
 from artquant.report.training_facts import Verdict
 from artquant.storage import Store, open_store
-from jobs.train import recipe_of
 from tests.training.conftest import annotations
 
 SEEDS = range(1_000_000, 1_000_060)

@@ -43,7 +43,7 @@ class BreaksOnce:
 def test_a_night_with_vllm_gives_the_rows_of_a_night_with_torch_though_an_engine_dies(
     scorer: Scorer, published: Run, checkpoint: Path, s3_folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import jobs.score as job
+    import artquant.cli.score as job
 
     flag = tmp_path / "broken"
     make_recipe = job.make_recipe

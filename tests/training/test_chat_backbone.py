@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from artquant.cli.score import make_recipe, with_current_model
+from artquant.cli.train import parent_of
 from artquant.config import LoraSpec, LossSpec, ScoreSpec, SightSpec, TrainSpec
 from artquant.engines.chat_engine import ChatEngine
 from artquant.errors import UserError
@@ -18,8 +20,6 @@ from artquant.training.chat_student import student_of
 from artquant.training.data import Task
 from artquant.training.lessons import Tutor, collate
 from artquant.training.network import make_network
-from jobs.score import make_recipe, with_current_model
-from jobs.train import parent_of
 from tests.chat_checkpoints import MARKED, SIZE, byte_level_tokenizer, save_chat_checkpoint
 from tests.training.test_loop import broken_off, trained
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from artquant.cli.models import main
+from artquant.cli.score import make_recipe, with_current_model
 from artquant.config import ScoreSpec, load_spec
 from artquant.embedded_store import EmbeddedStore
 from artquant.errors import UserError
 from artquant.model.checkpoint import Checkpoint
 from artquant.registry import Registry
 from artquant.storage import Store, open_store
-from jobs.models import main
-from jobs.score import make_recipe, with_current_model
 from tests.checkpoints import save_random_checkpoint
 from tests.processes import ROOT
 
@@ -31,7 +31,7 @@ CARDS = {
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test looks into this machine's own registry."""
-    monkeypatch.setattr("jobs.home.HOME", tmp_path / "home")
+    monkeypatch.setattr("artquant.cli.home.HOME", tmp_path / "home")
     return tmp_path / "home"
 
 
@@ -175,7 +175,7 @@ def test_where_none_is_current_the_sentence_says_what_to_do(tmp_path: Path) -> N
 
 
 def test_a_registry_in_another_store_than_the_embedded_one_is_refused(capsys) -> None:
-    from jobs.submit import main as submit
+    from artquant.cli.main import main as submit
 
     assert submit(["score", "model=current", "registry=s3://museum/models"]) == 2
     assert "registry=s3://museum/models lies in another store than the embedded one" in capsys.readouterr().err

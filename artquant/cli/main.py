@@ -7,8 +7,8 @@ import importlib
 import os
 import sys
 
+from artquant.cli.remote import is_remote, submit
 from artquant.errors import Reject, RunFailed, UserError
-from jobs.remote import is_remote, submit
 
 JOBS = {
     "score": "score a collection of artworks and write Parquet",
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
                 f"{said}: say make submit JOB=..., one of " + ", ".join(f"{name} ({what})" for name, what in JOBS.items()) + "."
             )
         address = os.environ.get("RAY_ADDRESS")
-        job = importlib.import_module(f"jobs.{arguments[0]}")
+        job = importlib.import_module(f"artquant.cli.{arguments[0]}")
         if is_remote(address):
             job.check_remote(arguments[1:])
             return submit(str(address), arguments[0], arguments[1:])

@@ -1,6 +1,6 @@
 """`make models`, `make promote MODEL=id`, `make rollback`: which models are published, and which one is current.
 
-Exit codes as in jobs/submit.py. Without `--registry` it is the embedded store's, which runs for the command.
+Exit codes as in artquant/cli/main.py. Without `--registry` it is the embedded store's, which runs for the command.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """`command`, `model` where one is to be promoted, and `registry` if it is given, before or after the command. Raises UserError."""
     place = Parser(add_help=False, allow_abbrev=False)
     place.add_argument("--registry", metavar="URI", default=argparse.SUPPRESS, help="s3://bucket/models or a folder")
-    parser = Parser(prog="python -m jobs.models", description=__doc__, parents=[place], allow_abbrev=False)
+    parser = Parser(prog="python -m artquant.cli.models", description=__doc__, parents=[place], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
     commands.add_parser("models", parents=[place], help="list them")
     commands.add_parser("rollback", parents=[place], help="make the model before the current one current")
@@ -59,7 +59,7 @@ def registry_at(uri: str | None) -> Iterator[tuple[Registry, str]]:
         store = open_store(uri)
         yield Registry(store), store.uri
         return
-    from jobs.home import embedded_bucket
+    from artquant.cli.home import embedded_bucket
 
     with embedded_bucket() as (bucket, _):
         store = bucket.child("models")

@@ -4,18 +4,16 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
+from artquant.cli.remote import check_addresses
 from artquant.config import ScoreSpec, load_spec
 from artquant.errors import RunFailed, UserError
-from jobs.remote import check_addresses
 
-TINY = Path(__file__).resolve().parent.parent / "artquant" / "checkpoints" / "artquant-tiny"
-
-DEFAULTS = Path(__file__).with_name("score.yaml")
+TINY = Path(__file__).resolve().parent.parent / "checkpoints" / "artquant-tiny"
 
 
 def main(overrides: list[str]) -> int:
-    spec = load_spec(ScoreSpec, DEFAULTS, overrides)
-    from jobs.home import refuse_other_stores, running_ray, say, stores
+    spec = load_spec(ScoreSpec, None, overrides)
+    from artquant.cli.home import refuse_other_stores, running_ray, say, stores
 
     if not (spec.input and spec.output):
         refuse_other_stores({"registry": spec.registry}, "input and output")
@@ -23,8 +21,8 @@ def main(overrides: list[str]) -> int:
         check_places(spec)
         spec = with_current_model(spec, is_embedded=reopen is not None)
         recipe = make_recipe(spec)
+        from artquant.cli.summary import keep_report, print_summary
         from artquant.pipelines.score import run_score
-        from jobs.summary import keep_report, print_summary
 
         assert spec.output
         try:
@@ -39,7 +37,7 @@ def main(overrides: list[str]) -> int:
 
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
-    spec = load_spec(ScoreSpec, DEFAULTS, overrides)
+    spec = load_spec(ScoreSpec, None, overrides)
     check_addresses({"input": spec.input, "output": spec.output})
 
 

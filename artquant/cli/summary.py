@@ -7,11 +7,11 @@ from urllib.parse import quote
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from artquant.cli.home import HOME
 from artquant.report.facts import RunReport
 from artquant.report.words import count_of, duration, headline, rate
 from artquant.results import layout
 from artquant.storage import Store, open_store
-from jobs.home import HOME
 
 LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
 

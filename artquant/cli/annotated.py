@@ -26,8 +26,8 @@ def check_annotations(given: AnnotationSpec) -> None:
 @contextmanager
 def places(spec: SpecT) -> Iterator[tuple[SpecT, str | None]]:
     """The spec with annotations, an output and a registry, and the command that opens the store again where it is ours."""
+    from artquant.cli.home import embedded_bucket, refuse_other_stores
     from artquant.storage import open_store
-    from jobs.home import embedded_bucket, refuse_other_stores
 
     given = spec.annotations
     if given.uri and spec.output:
@@ -41,7 +41,7 @@ def places(spec: SpecT) -> Iterator[tuple[SpecT, str | None]]:
             open_store(uri)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
         if not given.uri:
-            from jobs.sample import fill_annotations
+            from artquant.cli.sample import fill_annotations
 
             spec = spec.model_copy(update={"annotations": fill_annotations(bucket, given, spec.sample_size)})
         yield with_places(spec, spec.output or bucket.uri_of("results"), spec.registry or bucket.uri_of("models")), reopen

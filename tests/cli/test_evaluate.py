@@ -9,6 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from artquant.cli.annotated import places
+from artquant.cli.evaluate import print_evaluation, with_current_model
+from artquant.cli.main import main
 from artquant.config import EvaluateSpec
 from artquant.embedded_store import EmbeddedStore
 from artquant.errors import UserError
@@ -16,11 +19,8 @@ from artquant.metrics import Interval
 from artquant.paintings import jpeg, paint
 from artquant.report.evaluation_facts import EvaluationReport, Theory
 from artquant.storage import Store, open_store
-from jobs.annotated import places
-from jobs.evaluate import print_evaluation, with_current_model
-from jobs.submit import main
 from tests.checkpoints import save_random_checkpoint
-from tests.jobs.conftest import Refused
+from tests.cli.conftest import Refused
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_without_a_model_the_registrys_current_one_is_evaluated(tmp_path: Path, 
 
 
 def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.summary.HOME", tmp_path / "home")
+    monkeypatch.setattr("artquant.cli.summary.HOME", tmp_path / "home")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     now, one = datetime(2026, 11, 21, tzinfo=UTC), Interval(1.2345, 1.1, 1.3)
     theory = Theory(7, one, Interval(31.5, 30.0, 33.0), Interval(0.5, 0.4, 0.6), True, 0.875)

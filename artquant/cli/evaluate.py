@@ -1,19 +1,17 @@
 """The evaluate job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artquant.cli.annotated import check_annotations, places
+from artquant.cli.remote import check_addresses
 from artquant.config import EvaluateSpec, load_spec
 from artquant.errors import UserError
-from jobs.annotated import check_annotations, places
-from jobs.remote import check_addresses
 
 if TYPE_CHECKING:
     from artquant.metrics import Interval
     from artquant.pipelines.evaluate import Evaluation
 
-DEFAULTS = Path(__file__).with_name("evaluate.yaml")
 NAMES = {
     "srcc": "SRCC",
     "plcc": "PLCC",
@@ -27,10 +25,10 @@ NAMES = {
 
 
 def main(overrides: list[str]) -> int:
-    spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
+    spec = load_spec(EvaluateSpec, None, overrides)
     check_annotations(spec.annotations)
-    from jobs.home import running_ray, say
-    from jobs.score import make_recipe
+    from artquant.cli.home import running_ray, say
+    from artquant.cli.score import make_recipe
 
     with places(spec) as (spec, reopen):
         spec = with_current_model(spec)
@@ -52,7 +50,7 @@ def main(overrides: list[str]) -> int:
 
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
-    spec = load_spec(EvaluateSpec, DEFAULTS, overrides)
+    spec = load_spec(EvaluateSpec, None, overrides)
     given = spec.annotations
     check_addresses({"annotations.uri": given.uri, "annotations.images": given.images, "output": spec.output})
 
@@ -86,10 +84,10 @@ def check_output(spec: EvaluateSpec) -> None:
 def print_evaluation(evaluation: "Evaluation", spec: EvaluateSpec, reopen: str | None) -> None:
     from rich.console import Console
 
+    from artquant.cli.summary import keep_page, plain_table, print_addresses
     from artquant.report.words import count_of, duration
     from artquant.results import layout
     from artquant.storage import open_store
-    from jobs.summary import keep_page, plain_table, print_addresses
 
     report, document, console = evaluation.report, evaluation.document, Console(highlight=False)
     lost = f", {count_of(report.num_rejected, 'artwork')} without a score" if report.num_rejected else ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from artquant.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOT_SENT = [".git", ".venv", ".artquant", "tests", "docs", "bench", "*.egg-info", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
 
 
@@ -34,7 +34,7 @@ def submit(address: str, job: str, overrides: list[str]) -> int:
         client = JobSubmissionClient(address)
         logging.getLogger("ray").setLevel(logging.ERROR)  # no list of the files that are packed; the client turns it on
         submission_id = client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "jobs.submit", job, *overrides]),
+            entrypoint=shlex.join(["python", "-m", "artquant", job, *overrides]),
             runtime_env={"working_dir": str(ROOT), "excludes": NOT_SENT},
         )
     except (ConnectionError, RuntimeError) as error:

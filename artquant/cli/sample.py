@@ -8,9 +8,9 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
+from artquant.cli.home import say
 from artquant.config import AnnotationSpec
 from artquant.storage import Store
-from jobs.home import say
 
 GALLERY = "gallery"
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
+from artquant.cli.score import make_recipe
 from artquant.config import ScoreSpec
 from artquant.embedded_store import BUCKET, EmbeddedStore
 from artquant.errors import UserError
 from artquant.storage import open_store
-from jobs.score import make_recipe
 from tests.checkpoints import save_random_checkpoint
-from tests.jobs.conftest import Refused, the_sentence
+from tests.cli.conftest import Refused, the_sentence
 
 
 @dataclass
 class Case:
-    """Arguments of `jobs.submit` in which {place}s are filled in, what the sentence must name, and variables set beside the usual ones."""
+    """Arguments of `artquant` in which {place}s are filled in, what the sentence must name, and variables set beside the usual ones."""
 
     arguments: list[str]
     names: list[str]
@@ -140,7 +140,7 @@ def test_is_refused_with_exit_code_2_and_one_sentence_that_names_it(
 @pytest.mark.parametrize("name", ["no job", "an unknown key", "no such bucket", "truncated weights"])
 def test_the_command_says_no_more_than_that_sentence_wherever_it_is_started(name: str, places: Places, tmp_path: Path) -> None:
     """Of each layer of checks one, with all that a fresh process imports for it."""
-    command = [sys.executable, "-m", "jobs.submit", *map(places.fill, CASES[name].arguments)]
+    command = [sys.executable, "-m", "artquant", *map(places.fill, CASES[name].arguments)]
     environment = {**os.environ, "ARTQUANT_HOME": str(tmp_path / "home"), "RAY_ADDRESS": "127.0.0.1:9"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2

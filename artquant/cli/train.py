@@ -3,25 +3,24 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artquant.cli.annotated import check_annotations, places
+from artquant.cli.remote import check_addresses
 from artquant.config import EngineSpec, ScoreSpec, TrainSpec, load_spec
 from artquant.errors import UserError
-from jobs.annotated import check_annotations, places
-from jobs.remote import check_addresses
 
 if TYPE_CHECKING:
     from artquant.model.checkpoint import Checkpoint
     from artquant.pipelines.train import Trained
 
-HERE = Path(__file__).parent
-DEFAULTS, SAMPLE = HERE / "train.yaml", HERE / "train_sample.yaml"
+SAMPLE = Path(__file__).with_name("recipes") / "sample.yaml"
 
 
 def read_spec(overrides: list[str]) -> TrainSpec:
-    """Of `recipe=FILE` if it is named, else of jobs/train.yaml, or of jobs/train_sample.yaml where no annotations are given."""
+    """Of `recipe=FILE` if it is named, else the defaults, or recipes/sample.yaml where no annotations are given."""
     named = [override.removeprefix("recipe=") for override in overrides if override.startswith("recipe=")]
     settings = [override for override in overrides if not override.startswith("recipe=")]
     is_own = any(override.startswith("annotations.uri=") for override in settings)
-    spec = load_spec(TrainSpec, Path(named[-1]) if named else DEFAULTS if is_own else SAMPLE, settings)
+    spec = load_spec(TrainSpec, Path(named[-1]) if named else None if is_own else SAMPLE, settings)
     check_annotations(spec.annotations)
     return spec
 
@@ -29,10 +28,10 @@ def read_spec(overrides: list[str]) -> TrainSpec:
 def main(overrides: list[str]) -> int:
     spec = read_spec(overrides)
     with places(spec) as (spec, reopen):
+        from artquant.cli.home import running_ray, say
         from artquant.pipelines import train
         from artquant.registry import Registry
         from artquant.storage import open_store
-        from jobs.home import running_ray, say
 
         assert spec.output and spec.registry
         open_store(spec.output).check_writable()
@@ -56,7 +55,7 @@ def check_remote(overrides: list[str]) -> None:
 
 
 def recipe_of(location: str):
-    from jobs.score import make_recipe
+    from artquant.cli.score import make_recipe
 
     return make_recipe(ScoreSpec(model=location, engine=EngineSpec(critique=False)))
 
@@ -65,7 +64,7 @@ def parent_of(spec: TrainSpec) -> "Checkpoint | None":
     """The checkpoint to go on from. Raises UserError where there is none of that name, or it cannot learn what is asked."""
     if spec.model is None:
         return None
-    from jobs.score import usable_checkpoint
+    from artquant.cli.score import usable_checkpoint
 
     checkpoint = usable_checkpoint(spec.model, spec.base)
     if not checkpoint.is_own:
@@ -89,10 +88,10 @@ def check_backbone(spec: TrainSpec, checkpoint: "Checkpoint") -> None:
 def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> None:
     from rich.console import Console
 
+    from artquant.cli.summary import keep_page, plain_table, print_addresses
     from artquant.report.words import duration, rate
     from artquant.storage import open_store
     from artquant.training.state import RunState
-    from jobs.summary import keep_page, plain_table, print_addresses
 
     report, console = trained.report, Console(highlight=False)
     verdict = report.verdict

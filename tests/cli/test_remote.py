@@ -64,7 +64,7 @@ def wait_for(url: str, head: subprocess.Popen) -> None:
 
 
 def submit(cluster: dict[str, str], *overrides: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "jobs.submit", "score", *overrides]
+    command = [sys.executable, "-m", "artquant", "score", *overrides]
     return subprocess.run(command, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=180)
 
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 import yaml
 
+from artquant.cli.train import parent_of, places, read_spec
 from artquant.paintings import jpeg, paint
 from artquant.pipelines.train import split_annotations
 from artquant.storage import open_store
 from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.state import RunState
-from jobs.train import parent_of, places, read_spec
 from tests.checkpoints import save_random_checkpoint
 from tests.processes import start_job
 from tests.training.conftest import FolderSource
