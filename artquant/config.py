@@ -21,6 +21,13 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
 
+StallMinutes: Any = Field(
+    15.0,
+    gt=0,
+    description="a worker that is at one batch, one picture or its start for longer is ended, and what it held is tried again",
+)
+
+
 class FetchSpec(Section):
     """Workers that read objects and decode pictures."""
 
@@ -87,6 +94,7 @@ class ScoreSpec(Section):
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
     max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
     rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
+    stall_minutes: float = StallMinutes
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
@@ -185,6 +193,15 @@ class TrainSpec(Section):
     sight: SightSpec = SightSpec()
     fit: FitSpec = FitSpec()
     fetch: FetchSpec = FetchSpec()
+    engine: EngineSpec = Field(
+        EngineSpec(critique=False), description="workers that score the held-out artworks; num_gpus: as fit.num_gpus"
+    )
+    stall_minutes: float = StallMinutes
+
+    @property
+    def judging_engine(self) -> EngineSpec:
+        """`engine`; where its GPUs are not said, with as many as a training worker has."""
+        return self.engine if "num_gpus" in self.engine.model_fields_set else self.engine.model_copy(update={"num_gpus": self.fit.num_gpus})
 
     @field_validator("run_id")
     @classmethod
@@ -208,6 +225,7 @@ class EvaluateSpec(Section):
     theory: bool = Field(True, description="estimate H(Y|Z), H(Y|D) and H(D|Z) where the split has the three texts")
     theory_limit: int = Field(200, ge=1, description="artworks that this looks at, at most")
     bootstrap_rounds: int = Field(1000, ge=1, le=100_000, description="resamples behind each interval")
+    stall_minutes: float = StallMinutes
     num_misses: int = Field(12, ge=0, le=100, description="worst misses that the page shows")
     max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
     fetch: FetchSpec = FetchSpec()

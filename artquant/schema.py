@@ -28,18 +28,16 @@ class RejectClass(StrEnum):
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     UNSUPPORTED = "unsupported"  # an image, of a kind or variant that is not decoded
-    POISON = "poison"  # the engine fails on this artwork alone
+    POISON = "poison"  # the engine, or its whole process, fails on this artwork alone
     BAD_SCORES = "bad_scores"  # the engine answered with non-finite numbers
 
     @property
     def is_transient(self) -> bool:
-        """True where the next run should try again although the object did not change."""
+        """True where the next run should try again although neither the object nor the model did change."""
         return self in _TRANSIENT
 
 
-_TRANSIENT = frozenset(
-    {RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.POISON, RejectClass.BAD_SCORES}
-)
+_TRANSIENT = frozenset({RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT})
 
 
 class Reason(StrEnum):

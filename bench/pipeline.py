@@ -138,7 +138,7 @@ def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) 
     from artquant.config import FetchSpec
     from artquant.pipelines.stages import FetchStage
 
-    stage = FetchStage(source.uri, output.uri, plan_key, IMAGE_SIZE, 96, FetchSpec(), Silent)
+    stage = FetchStage(source.uri, output.uri, plan_key, IMAGE_SIZE, 96, FetchSpec(), 900.0, Silent)
     next(stage({"id": np.array(shards[:1])}))  # connections are open, code is loaded
     started = time.perf_counter()
     num = sum(len(block["pixels"]) for block in stage({"id": np.array(shards)}))

@@ -1,5 +1,6 @@
 """The train job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def main(overrides: list[str]) -> int:
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in (("to train on", splits.train), ("to validate", splits.validation)))
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test):,} held out")
         with running_ray():
-            trained = train.run_training(spec, splits, checkpoint, digest, recipe_of)
+            trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, engine=spec.judging_engine))
         print_training(trained, spec, reopen)
     return 0
 
@@ -54,10 +55,10 @@ def check_remote(overrides: list[str]) -> None:
     check_addresses({"annotations.uri": spec.annotations.uri, "output": spec.output})
 
 
-def recipe_of(location: str):
+def recipe_of(location: str, engine: EngineSpec):
     from artquant.cli.score import make_recipe
 
-    return make_recipe(ScoreSpec(model=location, engine=EngineSpec(critique=False)))
+    return make_recipe(ScoreSpec(model=location, engine=engine))
 
 
 def parent_of(spec: TrainSpec) -> "Checkpoint | None":

@@ -26,6 +26,8 @@ def resolve(spec: EngineSpec, is_own: bool = True) -> EngineSpec:
         raise UserError(
             "engine=vllm needs vLLM, which is not installed: type `make vllm` for the CPU, or install artquant-jobs[vllm] on a GPU."
         )
+    if device == "cuda" and not spec.num_gpus:
+        raise UserError("engine.device=cuda needs engine.num_gpus=1: Ray hides GPUs from workers that ask for none.")
     if name == "vllm" and device == "cuda" and spec.vllm.tensor_parallel_size > spec.num_gpus:
         size = spec.vllm.tensor_parallel_size
         raise UserError(f"engine.vllm.tensor_parallel_size={size} needs engine.num_gpus={size}: the GPUs of each worker.")
@@ -44,13 +46,18 @@ def precision(spec: EngineSpec) -> str:
 
 
 def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
-    """Loads the checkpoint onto this process's device; `spec` is resolved."""
+    """Loads the checkpoint onto this process's device; `spec` is resolved. Raises UserError where that is a GPU that torch does not see."""
+    import torch
+
+    if spec.device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"A worker was given a GPU that torch {torch.__version__} does not see: install a torch that is built for it, "
+            "or set engine.device=cpu."
+        )
     if spec.name == "vllm":
         from artquant.engines.vllm_engine import VllmEngine
 
         return VllmEngine(checkpoint, spec)
-    import torch
-
     from artquant.engines.chat_engine import ChatEngine
     from artquant.engines.torch_engine import TorchEngine
 

@@ -17,10 +17,11 @@ import ray
 from artquant.annotations import read_annotations
 from artquant.annotations.split import content_digests, split_of
 from artquant.config import EvaluateSpec, ScoreSpec
+from artquant.engines.open import resolve
 from artquant.errors import RunFailed, UserError
 from artquant.pipelines.measure import Compared, Terms, figures, misses, numbers, other_columns, theory_of
 from artquant.pipelines.progress import ProgressCounter
-from artquant.pipelines.score import EngineRecipe, execute, spec_yaml, thumbnail_of
+from artquant.pipelines.score import EngineRecipe, check_capacity, execute, spec_yaml, thumbnail_of
 from artquant.pipelines.theory import theory_terms
 from artquant.report.evaluation_facts import EvaluationReport
 from artquant.report.evaluation_page import render_evaluation
@@ -98,6 +99,7 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
     Raises RunFailed where too many artworks get no score, and UserError where a store fails.
     """
     assert spec.annotations.images and spec.output
+    check_capacity(spec.fetch, recipe.engine or resolve(spec.engine))
     started_at = datetime.now(UTC)
     source, store = open_store(spec.annotations.images), open_store(spec.output)
     key = partial(layout.evaluation_key, spec.run_id)
@@ -107,7 +109,12 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
     rejects = pa.concat_tables([rejects, vanished(spec, recipe, chosen, source, scores, rejects)])
     put_table(store, key("rejects.parquet"), rejects)
     num_planned = chosen.annotations.num_rows
-    if num_planned - scores.num_rows > spec.max_failed_fraction * num_planned or scores.num_rows < MIN_ARTWORKS:
+    if scores.num_rows < MIN_ARTWORKS:
+        raise RunFailed(
+            f"{scores.num_rows} of {num_planned} artworks got a score, and it takes {MIN_ARTWORKS} to measure anything: "
+            f"{store.uri_of(key('rejects.parquet'))} says why the others got none."
+        )
+    if num_planned - scores.num_rows > spec.max_failed_fraction * num_planned:
         raise RunFailed(
             f"{num_planned - scores.num_rows} of {num_planned} artworks got no score, more than "
             f"max_failed_fraction={spec.max_failed_fraction} allows: {store.uri_of(key('rejects.parquet'))} says why."
@@ -155,6 +162,7 @@ def score_spec(spec: EvaluateSpec) -> ScoreSpec:
         run_id=spec.run_id,
         fetch=spec.fetch,
         engine=spec.engine,
+        stall_minutes=spec.stall_minutes,
     )
 
 
@@ -175,7 +183,8 @@ def terms_of(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen, compared:
     rows.sort(key=lambda row: (chosen.content[row["artwork_id"]], row["artwork_id"]))
     rows = rows[: spec.theory_limit]
     assert recipe.open_network
-    return theory_terms(rows, recipe.open_network, spec.annotations.images, spec.fetch, spec.engine, counter) if rows else {}
+    given = spec.annotations.images, spec.fetch, spec.engine, spec.stall_minutes
+    return theory_terms(rows, recipe.open_network, *given, counter) if rows else {}
 
 
 def describe(

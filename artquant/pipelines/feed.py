@@ -9,6 +9,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import FetchSpec
+from artquant.pipelines.in_hand import of_this_worker
 from artquant.pipelines.loader import Loader
 from artquant.pipelines.stages import Batch, batched
 
@@ -18,8 +19,8 @@ _BLOCK_BYTES = 16 << 20
 class ReadStage:
     """Block numbers in; pixels (N, S, S, 3) uint8 and presence (N,) bool of the block's artworks out."""
 
-    def __init__(self, artwork_ids: Any, block_rows: int, images_uri: str, image_size: int, spec: FetchSpec):
-        self.loader = Loader(images_uri, image_size, spec)
+    def __init__(self, artwork_ids: Any, block_rows: int, images_uri: str, image_size: int, spec: FetchSpec, stall_seconds: float):
+        self.loader = Loader(images_uri, image_size, spec, of_this_worker(stall_seconds))
         self.blocks = list(batched(ray.get(artwork_ids["ids"]), block_rows))
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
@@ -34,6 +35,7 @@ class PictureFeed:
 
     images_uri: str
     fetch: FetchSpec
+    stall_seconds: float
 
     def read(self, artwork_ids: Sequence[str], size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         if not artwork_ids:
@@ -47,7 +49,7 @@ class PictureFeed:
         dataset = ray.data.range(num_blocks, override_num_blocks=num_blocks).map_batches(
             ReadStage,
             # The ids travel by reference: a list of them may be long.
-            fn_constructor_args=({"ids": ray.put(list(artwork_ids))}, block_rows, self.images_uri, size, self.fetch),
+            fn_constructor_args=({"ids": ray.put(list(artwork_ids))}, block_rows, self.images_uri, size, self.fetch, self.stall_seconds),
             batch_size=1,
             compute=ActorPoolStrategy(size=self.fetch.num_workers or 1),
             num_cpus=0.5,

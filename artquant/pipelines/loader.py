@@ -11,6 +11,7 @@ from artquant import images
 from artquant.config import FetchSpec
 from artquant.errors import Reject
 from artquant.memory import keep_freed_memory
+from artquant.pipelines.in_hand import InHand
 from artquant.storage import Fetched, open_store
 
 
@@ -20,12 +21,12 @@ class Loader:
     A thread that waits for the store and one that decodes are never the same: with many of both in one pool they fight for the GIL.
     """
 
-    def __init__(self, input_uri: str, image_size: int, spec: FetchSpec):
+    def __init__(self, input_uri: str, image_size: int, spec: FetchSpec, in_hand: InHand | None = None):
         import torch
 
         keep_freed_memory()
         self.store = open_store(input_uri)
-        self.image_size, self.spec = image_size, spec
+        self.image_size, self.spec, self.in_hand = image_size, spec, in_hand
         self.fetchers = ThreadPoolExecutor(spec.threads)
         # The resize runs on torch, whose own threads would compete with these.
         self.decoders = ThreadPoolExecutor(spec.decode_threads, initializer=torch.set_num_threads, initargs=(1,))
@@ -65,8 +66,7 @@ class Loader:
         why = {"reject_class": "", "message": ""}
         try:
             data, etag, attempts = arriving.result()
-            picture = images.load(data, self.image_size, max_pixels=self.spec.max_pixels, fast=not self.spec.full_decode, out=pixels)
-            width, height = picture.width, picture.height
+            width, height = self._load(row["artwork_id"], data, pixels)
         except Reject as reject:
             why = {"reject_class": reject.reject_class.value, "message": reject.message}
             attempts = getattr(reject, "attempts", attempts)
@@ -74,3 +74,17 @@ class Loader:
         finally:
             self._fetch_next(1)
         return {"etag": etag, "width": width, "height": height, "attempts": attempts} | why
+
+    def _load(self, artwork_id: str, data: bytes, pixels: np.ndarray) -> tuple[int, int]:
+        """Width and height; the artwork is in hand meanwhile. Raises Reject."""
+
+        def load(_: list[int]) -> list[images.Picture | Reject]:
+            try:
+                return [images.load(data, self.image_size, max_pixels=self.spec.max_pixels, fast=not self.spec.full_decode, out=pixels)]
+            except Reject as reject:
+                return [reject]
+
+        (picture,) = self.in_hand.handle("decoding", [artwork_id], load) if self.in_hand else load([0])
+        if isinstance(picture, Reject):
+            raise picture
+        return picture.width, picture.height

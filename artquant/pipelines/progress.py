@@ -12,6 +12,7 @@ import ray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from artquant.pipelines.in_hand import InHand
 from artquant.report.words import rate
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class ProgressCounter:
 
     def __init__(self):
         self.stages: dict[str, StageCount] = {}
+        self.notes: list[str] = []
 
     def add(self, stage: str, num_rows: int, busy_seconds: float, num_rejected: int = 0) -> None:
         count = self.stages.setdefault(stage, StageCount(first_at=time.monotonic() - busy_seconds))
@@ -39,8 +41,23 @@ class ProgressCounter:
         count.busy_seconds += busy_seconds
         count.last_at = time.monotonic()
 
+    def note(self, text: str) -> None:
+        """Something that a person who watches should read."""
+        self.notes.append(text)
+
+    def take_notes(self) -> list[str]:
+        """Those since the last call."""
+        notes, self.notes = self.notes, []
+        return notes
+
     def snapshot(self) -> dict[str, StageCount]:
         return self.stages
+
+
+def tell(counter: Any, in_hand: InHand) -> None:
+    """Notes what became of the worker before this one, once."""
+    while in_hand.news:
+        counter.note.remote(in_hand.news.pop(0))
 
 
 class StageReport:
@@ -121,13 +138,25 @@ def _draw_bar(counter: Any, total: int, stage: str, done: threading.Event) -> No
             count = _count(counter, stage)
             rejected = f"{count.num_rejected} rejected" if count.num_rejected else ""
             display.update(task, completed=min(count.num_rows, total), speed=_speed(count), rejected=rejected)
+            for note in ray.get(counter.take_notes.remote()):
+                display.console.print(note, markup=False, highlight=False)
             if is_last:
                 return
 
 
 def _print_lines(counter: Any, total: int, stage: str, done: threading.Event) -> None:
-    while not done.wait(10.0):
+    said = time.monotonic()
+    while True:
+        is_last = done.wait(1.0)
+        for note in ray.get(counter.take_notes.remote()):
+            print(note, file=sys.stderr, flush=True)
+        if is_last:
+            return
+        if time.monotonic() - said < 10.0:
+            continue
+        said = time.monotonic()
         count = _count(counter, stage)
         seconds = count.last_at - count.first_at
-        left = f", about {seconds / count.num_rows * (total - count.num_rows):.0f} s left" if count.num_rows and seconds else ""
-        print(f"{stage}: {count.num_rows} of {total}, {_speed(count)}{left}", file=sys.stderr, flush=True)
+        num_done = min(count.num_rows, total)  # work that was lost with a worker counts twice
+        left = f", about {seconds / count.num_rows * (total - num_done):.0f} s left" if count.num_rows and seconds else ""
+        print(f"{stage}: {num_done} of {total}, {_speed(count)}{left}", file=sys.stderr, flush=True)

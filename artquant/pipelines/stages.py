@@ -15,8 +15,9 @@ from artquant.engines import Engine
 from artquant.engines.halving import assess_each
 from artquant.errors import Reject
 from artquant.identity import Identity
+from artquant.pipelines.in_hand import OPENING, of_this_worker
 from artquant.pipelines.loader import Loader
-from artquant.pipelines.progress import StageReport
+from artquant.pipelines.progress import StageReport, tell
 from artquant.pipelines.rows import outcome_schema, score_columns
 from artquant.results.plan import Plan
 from artquant.storage import open_store
@@ -28,8 +29,20 @@ T = TypeVar("T")
 class FetchStage:
     """Shard numbers in; blocks of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
 
-    def __init__(self, input_uri: str, output_uri: str, plan_key: str, image_size: int, block_rows: int, spec: FetchSpec, progress: Any):
-        self.loader = Loader(input_uri, image_size, spec)
+    def __init__(
+        self,
+        input_uri: str,
+        output_uri: str,
+        plan_key: str,
+        image_size: int,
+        block_rows: int,
+        spec: FetchSpec,
+        stall_seconds: float,
+        progress: Any,
+    ):
+        in_hand = of_this_worker(stall_seconds)
+        tell(progress, in_hand)
+        self.loader = Loader(input_uri, image_size, spec, in_hand)
         self.plan = Plan(open_store(output_uri), plan_key)
         self.block_rows = block_rows
         self.report = StageReport(progress, "fetch and decode")
@@ -69,9 +82,14 @@ class ScoreStage:
         critique: bool,
         review: ReviewSpec,
         run_id: str,
+        stall_seconds: float,
         progress: Any,
     ):
-        self.engine, self.identity, self.batch_size = open_engine(), identity, batch_size
+        self.in_hand = of_this_worker(stall_seconds)
+        tell(progress, self.in_hand)
+        with self.in_hand.holding(OPENING):
+            self.engine = open_engine()
+        self.identity, self.batch_size = identity, batch_size
         self.critique, self.review, self.run_id = critique, review, run_id
         self.report = StageReport(progress, "score and critique" if critique else "score")
 
@@ -83,8 +101,14 @@ class ScoreStage:
     def score(self, batch: Batch) -> pa.Table:
         started = time.monotonic()
         usable = np.flatnonzero(batch["reject_class"] == "")
-        pixels = batch["pixels"] if len(usable) == len(batch["pixels"]) else batch["pixels"][usable]
-        outcomes: dict[int, Any] = dict(zip(usable.tolist(), assess_each(self.engine, pixels, self.critique), strict=True))
+
+        def assess(indices: list[int]) -> list[Any]:
+            rows = usable[indices]
+            pixels = batch["pixels"] if len(rows) == len(batch["pixels"]) else batch["pixels"][rows]
+            return assess_each(self.engine, pixels, self.critique)
+
+        answers = self.in_hand.handle("scoring", batch["artwork_id"][usable].tolist(), assess)
+        outcomes: dict[int, Any] = dict(zip(usable.tolist(), answers, strict=True))
         scored = [row for row, outcome in outcomes.items() if not isinstance(outcome, Reject)]
         columns = score_columns([outcomes[row] for row in scored], self.engine.scale, self.review)
         rows: list[dict[str, Any]] = []

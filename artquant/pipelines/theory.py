@@ -13,8 +13,9 @@ from artquant import images
 from artquant.config import EngineSpec, FetchSpec
 from artquant.engines import Engine
 from artquant.errors import Reject, RunFailed
-from artquant.pipelines.progress import show_progress
-from artquant.pipelines.score import last_words, survival
+from artquant.pipelines.in_hand import OPENING, of_this_worker
+from artquant.pipelines.progress import show_progress, tell
+from artquant.pipelines.score import last_words
 from artquant.pipelines.stages import Batch
 from artquant.storage import open_store
 
@@ -25,11 +26,14 @@ TERMS = ("entropy_given_text", "description_nll", "num_description_tokens")  # c
 class TheoryStage:
     """Rows with `artwork_id` and the three texts in; out: `artwork_id` and TERMS, nan where the picture is gone or the texts do not fit."""
 
-    def __init__(self, open_engine: Callable[[], Engine], input_uri: str, fetch: FetchSpec, progress: Any):
+    def __init__(self, open_engine: Callable[[], Engine], input_uri: str, fetch: FetchSpec, stall_seconds: float, progress: Any):
         from artquant.engines.theory import TheoryEngine
         from artquant.engines.torch_engine import TorchEngine
 
-        engine = open_engine()
+        self.in_hand = of_this_worker(stall_seconds)
+        tell(progress, self.in_hand)
+        with self.in_hand.holding(OPENING):
+            engine = open_engine()
         assert isinstance(engine, TorchEngine), "the theory needs the network itself"
         self.theory, self.image_size = TheoryEngine(engine), engine.image_size
         self.store, self.fetch, self.progress = open_store(input_uri), fetch, progress
@@ -42,11 +46,17 @@ class TheoryStage:
         found = {i: pixels for i, pixels in pictures.items() if pixels is not None and self.theory.fits(rows[i])}
         usable = list(found)
         terms = {name: np.full(len(rows), np.nan) for name in TERMS}
-        if usable:
-            descriptions = [rows[i] for i in usable]
-            terms["entropy_given_text"][usable] = self.theory.entropy_given_text(descriptions)
-            nll, num_tokens = self.theory.description_nll(np.stack(list(found.values())), descriptions)
-            terms["description_nll"][usable], terms["num_description_tokens"][usable] = nll, num_tokens
+
+        def estimate(indices: list[int]) -> list[tuple[float, ...]]:
+            chosen = [usable[i] for i in indices]
+            descriptions = [rows[i] for i in chosen]
+            nll, num_tokens = self.theory.description_nll(np.stack([found[i] for i in chosen]), descriptions)
+            return list(zip(self.theory.entropy_given_text(descriptions), nll, num_tokens, strict=True))
+
+        estimates = self.in_hand.handle("estimating", [rows[i]["artwork_id"] for i in usable], estimate)
+        for i, estimated in zip(usable, estimates, strict=True):
+            for name, value in zip(TERMS, (np.nan,) * 3 if isinstance(estimated, Reject) else estimated, strict=True):
+                terms[name][i] = value
         self.progress.add.remote("theory", len(rows), time.monotonic() - started, len(rows) - len(usable))
         return {"artwork_id": batch["artwork_id"], **terms}
 
@@ -59,18 +69,23 @@ class TheoryStage:
 
 
 def theory_terms(
-    rows: Sequence[dict[str, str]], open_engine: Callable[[], Engine], input_uri: str, fetch: FetchSpec, engine: EngineSpec, counter: Any
+    rows: Sequence[dict[str, str]],
+    open_engine: Callable[[], Engine],
+    input_uri: str,
+    fetch: FetchSpec,
+    engine: EngineSpec,
+    stall_minutes: float,
+    counter: Any,
 ) -> dict[str, dict[str, float]]:
     """artwork_id -> its TERMS, of those of `rows` that have them. Ray is running. Raises RunFailed."""
     num_workers = min(engine.num_workers, -(-len(rows) // BATCH_ROWS))
     dataset = ray.data.from_items(list(rows), override_num_blocks=-(-len(rows) // BATCH_ROWS)).map_batches(
         TheoryStage,
-        fn_constructor_args=(open_engine, input_uri, fetch, counter),
+        fn_constructor_args=(open_engine, input_uri, fetch, stall_minutes * 60, counter),
         batch_size=BATCH_ROWS,
         compute=ActorPoolStrategy(size=num_workers),
         num_cpus=engine.num_cpus,
         num_gpus=engine.num_gpus or None,
-        ray_remote_args_fn=survival,
     )
     with show_progress(counter, len(rows), "theory"):
         try:

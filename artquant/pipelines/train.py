@@ -18,12 +18,13 @@ from artquant import metrics
 from artquant.annotations import Annotations, read_annotations
 from artquant.annotations.split import content_digests, split_of
 from artquant.config import AnnotationSpec, EvaluateSpec, TrainSpec
+from artquant.engines.open import resolve
 from artquant.errors import UserError
 from artquant.model.checkpoint import Checkpoint
 from artquant.pipelines.evaluate import Chosen, predict
 from artquant.pipelines.feed import PictureFeed
 from artquant.pipelines.progress import ProgressCounter
-from artquant.pipelines.score import EngineRecipe, spec_yaml, thumbnail_of
+from artquant.pipelines.score import EngineRecipe, check_capacity, spec_yaml, thumbnail_of
 from artquant.registry import Registry
 from artquant.report.shadow_page import render_shadow
 from artquant.report.training_facts import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
@@ -93,7 +94,9 @@ def check(spec: TrainSpec, splits: Splits) -> None:
 
 def run_digest(spec: TrainSpec, splits: Splits, checkpoint: Checkpoint | None) -> str:
     """Of all that determines the weights: data, settings, and what they go on from."""
-    given = spec.model_dump(mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base"})
+    given = spec.model_dump(
+        mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base", "engine", "stall_minutes"}
+    )
     given["fit"] = {name: value for name, value in given["fit"].items() if name not in ("num_gpus", "num_cpus", "max_failures")}
     content = sorted(splits.content.items())
     document = json.dumps([given, splits.annotations.digest, content, checkpoint.model_digest if checkpoint else None], sort_keys=True)
@@ -118,10 +121,11 @@ def run_training(spec: TrainSpec, splits: Splits, checkpoint: Checkpoint | None,
     `recipe_of(location)`: how workers get the engine of a checkpoint. Raises RunFailed and UserError; what is current stays so then.
     """
     assert spec.output and spec.registry and spec.run_id and spec.annotations.images
+    check_capacity(spec.fetch, resolve(spec.judging_engine), spec.fit)
     started_at = datetime.now(UTC)
     registry, state = Registry(open_store(spec.registry)), RunState(open_store(spec.output), spec.run_id)
     state.store.put("spec.yaml", spec_yaml(spec).encode())
-    pictures = PictureFeed(spec.annotations.images, spec.fetch)
+    pictures = PictureFeed(spec.annotations.images, spec.fetch, spec.stall_minutes * 60)
     facts = partial(training_report, spec, splits, started_at)
     try:
         fit(Task(spec, spec.run_id, spec.output, digest, splits.train, splits.validation, checkpoint, pictures, None))
@@ -182,7 +186,14 @@ def held_out(spec: TrainSpec, splits: Splits, recipes: dict[str, EngineRecipe]) 
     chosen = Chosen(splits.test, {i: splits.content[i] for i in ids}, [], {})
     found: dict[str, dict[str, float]] = {}
     for name, recipe in recipes.items():
-        asked = EvaluateSpec(annotations=spec.annotations, output=spec.output, fetch=spec.fetch, run_id=f"{spec.run_id}-{name}")
+        asked = EvaluateSpec(
+            annotations=spec.annotations,
+            output=spec.output,
+            fetch=spec.fetch,
+            engine=spec.judging_engine,
+            stall_minutes=spec.stall_minutes,
+            run_id=f"{spec.run_id}-{name}",
+        )
         counter: Any = ray.remote(num_cpus=0)(ProgressCounter).remote()
         scores, _ = predict(asked, recipe, chosen, source, store, counter)
         found[name] = dict(zip(scores.column("artwork_id").to_pylist(), scores.column("score").to_pylist(), strict=True))

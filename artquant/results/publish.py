@@ -8,10 +8,10 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artquant.errors import RunFailed
+from artquant.errors import RunFailed, UserError
 from artquant.results import layout
 from artquant.results.plan import PlanSummary, id_sum
-from artquant.storage import Conflict, Store
+from artquant.storage import FetchError, Store
 
 _ID_SUM_KEY = b"artquant.id_sum"
 
@@ -69,14 +69,13 @@ def placed(parts: Iterable[Part], model_id: str, run_date: date, run_id: str) ->
 
 
 def publish(store: Store, run_id: str, pairs: list[tuple[Part, Part]], manifest: dict) -> None:
-    """Copies the parts to their places, writes the manifest, moves `CURRENT` to it, and drops the staging area."""
+    """Copies the parts to their places, writes the manifest, and moves `CURRENT` to it, in this order."""
     for staged, published in pairs:
         store.copy(staged.key, published.key)
     manifest = {**manifest, "files": [asdict(published) for _, published in pairs]}
     key = layout.run_key(run_id, "manifest.json")
     store.put(key, json.dumps(manifest, indent=1, default=str).encode())
     _point_current(store, {"run_id": run_id, "manifest": key})
-    drop_staging(store, run_id)
 
 
 def drop_staging(store: Store, run_id: str) -> None:
@@ -85,14 +84,14 @@ def drop_staging(store: Store, run_id: str) -> None:
 
 
 def _point_current(store: Store, pointer: dict) -> None:
+    """The last one wins, whole. An answer that was lost says nothing of the write: the store is asked what it has."""
     data = json.dumps(pointer).encode() + b"\n"
-    for _ in range(10):
+    try:
+        store.put(layout.CURRENT, data)
+    except UserError:
         try:
-            if store.exists(layout.CURRENT):
-                store.put_if_match(layout.CURRENT, data, store.head(layout.CURRENT).etag)
-            else:
-                store.put_if_absent(layout.CURRENT, data)
-            return
-        except Conflict:  # another run is publishing: the last one wins, whole
-            continue
-    raise RunFailed("Other runs kept moving CURRENT: run the same command again.")
+            is_there = store.get(layout.CURRENT) == data
+        except FetchError:
+            is_there = False
+        if not is_there:
+            raise

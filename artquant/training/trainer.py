@@ -45,6 +45,9 @@ def _work(config: dict[str, Any]) -> None:
     if device.type == "cpu":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
     try:
+        if task.spec.fit.num_gpus and device.type == "cpu":
+            unseen = f"A worker was given a GPU that torch {torch.__version__} does not see"
+            raise RunFailed(f"{unseen}: install a torch that is built for it, or set fit.num_gpus=0.")
         loop.run(task, context.get_world_rank(), context.get_world_size(), device)
     except RunFailed as error:
         # Would come again at every restart. A memory that did not suffice may be one worker's alone: the others wait for it.

@@ -16,6 +16,8 @@ from tests.picture_files import make_picture_files
 from tests.pipelines.runs import Run, Scorer, spec_for
 from tests.processes import ROOT
 
+NUM_GPUS = 2
+
 
 @pytest.fixture(scope="session")
 def local_ray(s3_server: EmbeddedStore) -> Iterator[None]:
@@ -26,7 +28,8 @@ def local_ray(s3_server: EmbeddedStore) -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(ROOT), prepend=":")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
+        # Logical GPUs: the scheduler hands them out, and no device is behind them.
+        ray.init(address="local", num_cpus=4, num_gpus=NUM_GPUS, include_dashboard=False, log_to_driver=False)
         try:
             yield
         finally:

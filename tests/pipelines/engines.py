@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +49,36 @@ class RefusingEngine(RedEngine):
         if (pixels[:, 8, 8, 0] == POISON_RED).any():
             raise RuntimeError("the poison was swallowed")
         return super().assess(pixels, critique)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Opens an engine that ends its process, or never answers, whenever a picture of `red` is in the batch."""
+
+    red: int
+    never_answers: bool = False
+
+    def __call__(self) -> RedEngine:
+        engine = RedEngine()
+
+        def assess(pixels: np.ndarray, critique: bool = False) -> Assessment:
+            if (pixels[:, 8, 8, 0] == self.red).any():
+                time.sleep(600) if self.never_answers else os._exit(9)
+            return RedEngine.assess(engine, pixels, critique)
+
+        engine.assess = assess  # type: ignore[method-assign]
+        return engine
+
+
+class GrantedEngine(RedEngine):
+    """Opens only where Ray granted this worker a GPU of its own."""
+
+    def __init__(self) -> None:
+        import ray
+
+        granted = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        if len(granted) != 1:
+            raise OSError(f"{len(granted)} GPUs were granted")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from artquant.storage import Store, open_store
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors")
 
 NUM, THEORY_LIMIT = 30, 10
+ON_A_GPU = {"num_gpus": 1, "device": "cpu", "critique": False}  # a logical one
 DAMAGED, GONE, LATE = "damaged.jpg", "gone.jpg", "gone-later.jpg"
 UNUSABLE = {DAMAGED, GONE, LATE}
 
@@ -109,7 +110,7 @@ def evaluate(spec: EvaluateSpec, between: Callable[[], object] = lambda: None) -
 @pytest.fixture(scope="module")
 def evaluated(local_ray: None, rated: Rated, checkpoint: Path, s3_store: Store) -> Evaluated:
     output = s3_store.child(f"evaluated-{secrets.token_hex(6)}")
-    spec = spec_for(rated, output, checkpoint, run_id="first", theory_limit=THEORY_LIMIT, num_misses=3)
+    spec = spec_for(rated, output, checkpoint, run_id="first", theory_limit=THEORY_LIMIT, num_misses=3, engine=ON_A_GPU)
     late = rated.pictures.get(LATE)
     try:
         return evaluate(spec, between=lambda: rated.pictures.delete(LATE))

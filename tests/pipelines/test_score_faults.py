@@ -13,13 +13,11 @@ import pytest
 
 import artquant.pipelines.score as score_job
 from artquant.engines import Engine
-from artquant.errors import RunFailed
+from artquant.errors import RunFailed, UserError
 from artquant.storage import Store, open_store
-from tests.pipelines.engines import POISON_RED, Dying, RefusingEngine, red_picture, red_score, unopenable
+from tests.pipelines.engines import POISON_RED, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
 from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
 from tests.stores import contents
-
-pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
 
 APART = pytest.mark.parametrize("fetch", [{"num_workers": 0}, {"num_workers": 1}], ids=["in one process", "apart"])
 REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}
@@ -120,12 +118,76 @@ def test_a_worker_that_dies_once_loses_and_doubles_nothing(
     assert run.report.num_scored == run.report.findings.num_scored == len(REDS)
 
 
+@pytest.mark.parametrize(
+    "fetch, never_answers",
+    [({"num_workers": 0}, False), ({"num_workers": 1}, False), ({"num_workers": 1}, True)],
+    ids=["dies, in one process", "dies, apart", "never answers"],
+)
+def test_an_artwork_that_takes_its_worker_down_costs_itself_alone(
+    scorer: Scorer, source: Store, output: Store, fetch: dict, never_answers: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("poison.png", "also.png"):
+        source.put(name, red_picture(POISON_RED))
+    spec = spec_for(source, output, engine={"batch_size": 16}, fetch=fetch, stall_minutes=0.05 if never_answers else 15.0)
+    run = scorer.score(spec, Deadly(POISON_RED, never_answers))
+    assert scores_of(run) == right_scores()
+    rejects = run.rows("rejects")
+    assert {name: row["reject_class"] for name, row in rejects.items()} == {"poison.png": "poison", "also.png": "poison"}
+    why = "no answer within 0.05 minutes" if never_answers else "the process died"
+    assert {row["message"] for row in rejects.values()} == {f"{why} while scoring this artwork alone"}
+    page = output.get(f"runs/{run.spec.run_id}/report.html").decode().replace("<wbr>", "")
+    assert "poison.png" in page and "also.png" in page
+    said = capfd.readouterr().err
+    assert f"A worker is lost ({why}) with " in said and "poison.png is rejected as poison" in said
+
+
+@pytest.mark.parametrize("kept_from", ["report.html", "metrics.json", "_staging"])
+def test_what_fails_after_publishing_is_said_and_the_run_stays_published(
+    scorer: Scorer, source: Store, output: Store, kept_from: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put, delete = Store.put, Store.delete
+
+    def put_unless(self: Store, key: str, data: bytes) -> str:
+        if key.endswith(kept_from):
+            raise UserError(f"Cannot write {key}: the disk is full.")
+        return put(self, key, data)
+
+    def delete_unless(self: Store, keys: Any) -> None:
+        if kept_from == "_staging":
+            raise UserError("Cannot delete below it: access is denied.")
+        delete(self, keys)
+
+    monkeypatch.setattr(Store, "put", put_unless)
+    monkeypatch.setattr(Store, "delete", delete_unless)
+    run = scorer.score(spec_for(source, output))
+    assert scores_of(run) == right_scores() and run.report.status == "published"
+    assert json.loads(output.get("CURRENT"))["run_id"] == run.spec.run_id
+    assert "artquant: The run is published, but " in capfd.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed(
+    scorer: Scorer, source: Store, output: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Store.put
+
+    def put_unless(self: Store, key: str, data: bytes) -> str:
+        if key.endswith("report.html"):
+            raise UserError("Cannot write report.html: the disk is full.")
+        return put(self, key, data)
+
+    monkeypatch.setattr(Store, "put", put_unless)
+    source.put("web.png", b"<html>")
+    with pytest.raises(RunFailed, match="1 of 41 artworks were rejected"):
+        scorer.score(spec_for(source, output, max_failed_fraction=0))
+    assert not list(output.list("_staging"))
+
+
 @APART
 @pytest.mark.parametrize("open_engine", [Dying(once=None), partial(os._exit, 1)], ids=["at work", "while it opens"])
 def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
     scorer: Scorer, source: Store, output: Store, open_engine: Callable[[], Engine], fetch: dict
 ) -> None:
-    with pytest.raises(RunFailed, match=r"nothing was published: \S+ .*(died|dead)"):
+    with pytest.raises(RunFailed, match=r"nothing was published: A worker was lost \d times in a row while (scoring|opening)"):
         scorer.score(spec_for(source, output, fetch=fetch), open_engine)
     assert not output.exists("CURRENT") and not list(output.list("scores")) and not list(output.list("_staging"))
 

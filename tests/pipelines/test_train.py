@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artquant.cli.train import recipe_of
-from artquant.config import AnnotationSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
+from artquant.config import AnnotationSpec, EngineSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
 from artquant.errors import UserError
 from artquant.paintings import jpeg, paint
 from artquant.pipelines import train
@@ -57,7 +58,9 @@ def trained(spec: TrainSpec) -> train.Trained:
     train.check(spec, splits)
     digest = train.run_digest(spec, splits, None)
     run_id = train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))
-    return train.run_training(spec.model_copy(update={"run_id": run_id}), splits, None, digest, recipe_of)
+    return train.run_training(
+        spec.model_copy(update={"run_id": run_id}), splits, None, digest, partial(recipe_of, engine=spec.judging_engine)
+    )
 
 
 def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with_it(collection, local_ray):
@@ -70,7 +73,7 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     card = registry.entry(first.report.run_id).card
     assert card["metrics"]["srcc"]["low"] <= card["metrics"]["srcc"]["value"] <= card["metrics"]["srcc"]["high"]
 
-    second = trained(spec_of(collection))
+    second = trained(spec_of(collection, engine=EngineSpec(num_gpus=1, device="cpu", critique=False)))  # judged on a logical GPU
     assert second.report.run_id == f"{first.report.run_id}-2"
     verdict = second.report.verdict
     assert verdict.current == first.report.run_id and verdict.difference == 0 and not verdict.promoted
@@ -81,7 +84,7 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     assert second.report.run_id in store.get("report.html").decode()
     digests = {registry.entry(run).digest for run in (first.report.run_id, second.report.run_id)}
     assert len(digests) == 1, "the same data, settings and seed make the same weights"
-    assert recipe_of(registry.uri_of(first.report.run_id)).identity.model_digest in digests
+    assert recipe_of(registry.uri_of(first.report.run_id), EngineSpec()).identity.model_digest in digests
     assert not list(open_store(collection.uri_of("out")).list("_staging")) and not list(open_store(collection.uri_of("out")).list("scores"))
 
 

@@ -42,7 +42,7 @@ def task(gallery, checkpoint, s3_store, local_ray) -> Task:
     table = annotations(SEEDS)
     output = s3_store.child(f"training-{secrets.token_hex(6)}").uri
     parent = Checkpoint.open(str(checkpoint))
-    return Task(spec, "run", output, "d", table.slice(0, 24), table.slice(24), parent, PictureFeed(gallery.uri, spec.fetch), None)
+    return Task(spec, "run", output, "d", table.slice(0, 24), table.slice(24), parent, PictureFeed(gallery.uri, spec.fetch, 60.0), None)
 
 
 def state_of(task: Task) -> RunState:

@@ -53,7 +53,8 @@ def test_a_night_with_vllm_gives_the_rows_of_a_night_with_torch_though_an_engine
         return type(recipe)(**{**vars(recipe), "open": BreaksOnce(checkpoint, flag)})
 
     monkeypatch.setattr(job, "make_recipe", breaking)
-    run = scorer.score(spec_for(published.source, s3_folder, model=checkpoint, engine={"name": "vllm", "critique": True, "batch_size": 8}))
+    engine = {"name": "vllm", "num_gpus": 1, "device": "cpu", "critique": True, "batch_size": 8}
+    run = scorer.score(spec_for(published.source, s3_folder, model=checkpoint, engine=engine))
     assert flag.exists()
     assert run.report.engine == "vllm on cpu, float32"
     found, expected = run.rows("scores"), published.rows("scores")

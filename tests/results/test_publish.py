@@ -45,6 +45,7 @@ def plan_of(ids: list[str]) -> PlanSummary:
 
 def published(store: Store, run_id: str = "night-1", model_id: str = "tiny", **staged) -> None:
     publish(store, run_id, placed(stage(store, run_id, **staged), model_id, DAY, run_id), {"run_id": run_id, "run_date": DAY})
+    drop_staging(store, run_id)
 
 
 def keys(store: Store, prefix: str = "") -> list[str]:
@@ -143,7 +144,7 @@ def test_readers_by_folder_see_every_row_once_with_its_partitions(store):
     assert (row["model"], str(row["run_date"]), row["score"]) == ("tiny", "2026-11-21", 5.5)
 
 
-def test_staged_rows_are_not_below_what_readers_read_and_are_gone_after_publishing(store):
+def test_staged_rows_are_not_below_what_readers_read_and_go_with_their_own_staging_area(store):
     stage(store, "night-10")
     published(store)
     assert keys(store, "_staging/night-1") == []
@@ -179,6 +180,27 @@ def test_publishing_that_fails_midway_leaves_current_where_it_was(store):
     published(store, "night-2")
     assert current(store)["run_id"] == "night-2"
     assert ids_by_folder(store, "scores") == sorted(IDS[:16] * 2)
+
+
+def test_a_lost_answer_to_the_last_write_is_a_published_run(store, monkeypatch):
+    put = Store.put
+
+    def put_and_lose_the_answer(self, key, data):
+        put(self, key, data)
+        if key == layout.CURRENT:
+            raise UserError("Cannot write CURRENT: the answer broke off.")
+
+    monkeypatch.setattr(Store, "put", put_and_lose_the_answer)
+    published(store)
+    assert current(store)["run_id"] == "night-1"
+    monkeypatch.setattr(Store, "put", lambda self, key, data: put(self, key, data) if key != layout.CURRENT else put_nothing())
+    with pytest.raises(UserError, match="really not"):
+        published(store, "night-2")
+    assert current(store)["run_id"] == "night-1"
+
+
+def put_nothing() -> str:
+    raise UserError("Cannot write CURRENT: really not.")
 
 
 def test_of_two_runs_that_publish_at_once_current_is_one_and_whole(store):
