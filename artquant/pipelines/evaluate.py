@@ -109,15 +109,15 @@ def run_evaluation(spec: EvaluateSpec, recipe: EngineRecipe, chosen: Chosen) -> 
     rejects = pa.concat_tables([rejects, vanished(spec, recipe, chosen, source, scores, rejects)])
     put_table(store, key("rejects.parquet"), rejects)
     num_planned = chosen.annotations.num_rows
-    if scores.num_rows < MIN_ARTWORKS:
-        raise RunFailed(
-            f"{scores.num_rows} of {num_planned} artworks got a score, and it takes {MIN_ARTWORKS} to measure anything: "
-            f"{store.uri_of(key('rejects.parquet'))} says why the others got none."
-        )
     if num_planned - scores.num_rows > spec.max_failed_fraction * num_planned:
         raise RunFailed(
             f"{num_planned - scores.num_rows} of {num_planned} artworks got no score, more than "
             f"max_failed_fraction={spec.max_failed_fraction} allows: {store.uri_of(key('rejects.parquet'))} says why."
+        )
+    if scores.num_rows < MIN_ARTWORKS:
+        raise RunFailed(
+            f"{scores.num_rows} of {num_planned} artworks got a score, and it takes {MIN_ARTWORKS} to measure anything: "
+            f"{store.uri_of(key('rejects.parquet'))} says why the others got none."
         )
     compared = Compared.join(scores, chosen.annotations, Scale(spec.annotations.level_values))
     terms = terms_of(spec, recipe, chosen, compared, counter) if spec.theory and recipe.open_network else {}

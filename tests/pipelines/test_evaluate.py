@@ -226,6 +226,9 @@ def test_too_many_rejects_fail_the_run_and_say_where_the_reasons_are(local_ray: 
     with pytest.raises(RunFailed, match=r"3 of 3 artworks got no score.*evaluations/second/rejects.parquet"):
         evaluate(spec_for(rated, output, checkpoint, run_id="second"))
     assert {info.key for info in output.list()} == {"evaluations/second/spec.yaml", "evaluations/second/rejects.parquet"}
+    pictures.put("a", jpeg(paint(1), 96))
+    with pytest.raises(RunFailed, match=r"1 of 3 artworks got a score, and it takes 2"):
+        evaluate(spec_for(rated, output, checkpoint, run_id="third", max_failed_fraction=1.0))
 
 
 def choose(rated: Rated, checkpoint: Path, **changes: Any):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +19,7 @@ from artquant.pipelines.loader import Loader
 from artquant.schema import RejectClass
 from artquant.storage import Fetched, open_store
 from tests.pipelines.engines import red_picture
+from tests.processes import ROOT
 
 SIZE = 16
 NUM = 120
@@ -126,3 +129,26 @@ def test_pixels_are_the_same_as_loaded_alone(uri: str) -> None:
     for number, loaded in enumerate(loading):
         loaded.result(timeout=30)
         assert np.array_equal(pixels[number], images.load(store.get(f"{number:03d}.png"), 40).pixels)
+
+
+DIES_AT_SEVEN = """
+import os, sys
+from artquant import images
+from artquant.config import FetchSpec
+from artquant.pipelines.in_hand import InHand
+from artquant.pipelines.loader import Loader
+
+load = images.load
+deadly = open(sys.argv[1] + "/007.png", "rb").read()
+images.load = lambda data, *args, **options: os._exit(9) if data == deadly else load(data, *args, **options)
+loader = Loader(sys.argv[1], 16, FetchSpec(threads=4, decode_threads=4), InHand(sys.argv[2], 60.0))
+_, loading = loader.begin([{"artwork_id": f"{number:03d}.png", "etag": ""} for number in range(20)])
+print([number for number, loaded in enumerate(loading) if loaded.result()["reject_class"] == "poison"])
+"""
+
+
+def test_a_picture_that_takes_its_process_down_is_found_and_rejected_and_its_neighbours_are_decoded(uri: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", DIES_AT_SEVEN, uri.removeprefix("file://"), str(tmp_path / "journal")]
+    done = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100) for _ in range(3)]
+    assert [process.returncode for process in done] == [9, 9, 0], done[-1].stderr
+    assert done[-1].stdout == "[7]\n"
