@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from artquant.config import ScoreSpec, load_spec
+from artquant.config import ScoreSpec, TrainSpec, load_spec
 from artquant.errors import UserError
 
 HEAVY = ("torch", "ray", "vllm", "transformers", "pyarrow", "numpy", "obstore", "boto3")
@@ -141,3 +141,9 @@ def test_importing_the_configuration_loads_nothing_heavy():
     program = "import sys, artquant.config; print(' '.join(name for name in sys.modules if '.' not in name))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert "pydantic" in loaded and set(HEAVY) & set(loaded) == set()
+
+
+def test_a_candidate_is_judged_on_as_many_gpus_as_it_was_trained_on_unless_it_is_said():
+    trained_on = load_spec(TrainSpec, None, ["fit.num_gpus=1"])
+    assert trained_on.judging_engine.num_gpus == 1 and not trained_on.judging_engine.critique
+    assert load_spec(TrainSpec, None, ["fit.num_gpus=1", "engine.num_gpus=0"]).judging_engine.num_gpus == 0

@@ -18,8 +18,8 @@ REJECT_MEANINGS = {
     RejectClass.TRUNCATED: "The picture ends before it should.",
     RejectClass.TOO_LARGE: "More pixels or bytes than the job allows.",
     RejectClass.UNSUPPORTED: "A picture, of a kind that is not decoded.",
-    RejectClass.POISON: "The engine failed on this artwork alone.",
-    RejectClass.BAD_SCORES: "The engine answered with numbers that are none.",
+    RejectClass.POISON: "The engine, or its whole process, failed on this artwork alone.",
+    RejectClass.BAD_SCORES: "The engine returned numbers that are not finite.",
 }
 
 

@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from artquant.cli.train import recipe_of
-from artquant.config import AnnotationSpec, EngineSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
-from artquant.errors import UserError
+from artquant.config import AnnotationSpec, EngineSpec, EvaluateSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
+from artquant.errors import RunFailed, UserError
 from artquant.paintings import jpeg, paint
 from artquant.pipelines import train
+from artquant.pipelines.evaluate import score_spec
 from artquant.registry import Registry
 from artquant.report.training_facts import Verdict
 from artquant.storage import Store, open_store
@@ -128,3 +129,25 @@ def test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_
     assert not verdict(0.5, num=8).promoted and "too few" in verdict(0.5, num=8).why
     assert verdict(-0.5, promote="always").promoted
     assert not verdict(0.5, promote="never").promoted
+
+
+def test_training_and_judging_end_workers_that_stall_after_the_specs_time(collection, local_ray, monkeypatch):
+    seen = []
+
+    def fit(task):
+        seen.append(task.pictures.stall_seconds)
+        raise RunFailed("it was looked at")
+
+    def predict(spec, *others):
+        seen.append(spec.stall_minutes)
+        raise RunFailed("it was looked at")
+
+    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(train, "predict", predict)
+    spec = spec_of(collection, stall_minutes=3.0, run_id="stalls")
+    with pytest.raises(RunFailed, match="it was looked at"):
+        trained(spec)
+    with pytest.raises(RunFailed, match="it was looked at"):
+        train.held_out(spec, train.split_annotations(spec.annotations), {"candidate": None})
+    assert seen == [180.0, 3.0]
+    assert score_spec(EvaluateSpec(stall_minutes=3.0)).stall_minutes == 3.0
