@@ -24,7 +24,7 @@ from artquant.model.checkpoint import Checkpoint
 from artquant.pipelines.evaluate import Chosen, predict
 from artquant.pipelines.feed import PictureFeed
 from artquant.pipelines.progress import ProgressCounter
-from artquant.pipelines.score import EngineRecipe, check_capacity, spec_yaml, thumbnail_of
+from artquant.pipelines.score import EngineRecipe, check_capacity, said_only, spec_yaml, thumbnail_of
 from artquant.registry import Registry
 from artquant.report.shadow_page import render_shadow
 from artquant.report.training_facts import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
@@ -161,9 +161,6 @@ def run_training(spec: TrainSpec, splits: Splits, checkpoint: Checkpoint | None,
         registry.publish(spec.run_id, Path(folder), card)
     if verdict.promoted:
         registry.promote(spec.run_id)
-    if current:
-        shadow = shadow_report(spec, current, verdict, tested, human, scores, open_store(spec.annotations.images))
-        state.store.put("shadow.html", render_shadow(shadow).encode())
     report = facts(history, status="trained", model_id=spec.run_id, model_uri=registry.uri_of(spec.run_id), test=test, verdict=verdict)
     document = {
         "run_id": spec.run_id,
@@ -173,8 +170,14 @@ def run_training(spec: TrainSpec, splits: Splits, checkpoint: Checkpoint | None,
         "verdict": asdict(verdict),
         "history": asdict(history),
     }
-    state.store.put("report.html", render_training(report).encode())
-    state.store.put("metrics.json", json.dumps(document, indent=1).encode())
+    with said_only(
+        f"The model {spec.run_id} is published{' and promoted' if verdict.promoted else ''}, but its pages were not all written"
+    ):
+        state.store.put("metrics.json", json.dumps(document, indent=1).encode())
+        state.store.put("report.html", render_training(report).encode())
+        if current:
+            shadow = shadow_report(spec, current, verdict, tested, human, scores, open_store(spec.annotations.images))
+            state.store.put("shadow.html", render_shadow(shadow).encode())
     return Trained(report, document)
 
 
