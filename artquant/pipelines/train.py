@@ -170,9 +170,7 @@ def run_training(spec: TrainSpec, splits: Splits, checkpoint: Checkpoint | None,
         "verdict": asdict(verdict),
         "history": asdict(history),
     }
-    with said_only(
-        f"The model {spec.run_id} is published{' and promoted' if verdict.promoted else ''}, but its pages were not all written"
-    ):
+    with said_only(f"The model {spec.run_id} is published{' and promoted' if verdict.promoted else ''}, but not all its pages"):
         state.store.put("metrics.json", json.dumps(document, indent=1).encode())
         state.store.put("report.html", render_training(report).encode())
         if current:

@@ -1,0 +1,25 @@
+"""What a job takes: one pydantic model a job, the one source of its settings, their defaults and what they mean."""
+
+from artquant.config.annotations import AnnotationSpec
+from artquant.config.evaluate import EvaluateSpec
+from artquant.config.load import load_spec
+from artquant.config.score import EngineSpec, FetchSpec, ReviewSpec, ScoreSpec, VllmSpec
+from artquant.config.section import Section
+from artquant.config.train import FitSpec, LoraSpec, LossSpec, SightSpec, TrainSpec
+
+__all__ = [
+    "AnnotationSpec",
+    "EngineSpec",
+    "EvaluateSpec",
+    "FetchSpec",
+    "FitSpec",
+    "LoraSpec",
+    "LossSpec",
+    "ReviewSpec",
+    "ScoreSpec",
+    "Section",
+    "SightSpec",
+    "TrainSpec",
+    "VllmSpec",
+    "load_spec",
+]

@@ -1,0 +1,96 @@
+"""Settings of the score job, and of the workers that other jobs share with it."""
+
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from artquant.config.section import Section, checked_name
+
+StallMinutes: Any = Field(
+    15.0,
+    gt=0,
+    description="a worker that is at one batch, one picture or its start for longer is ended, and what it held is tried again",
+)
+
+
+class FetchSpec(Section):
+    """Workers that read objects and decode pictures."""
+
+    num_workers: int | None = Field(
+        None, ge=0, description="processes that fetch and decode; 0: the engines' own; none: 0 without GPUs, else one for every two CPUs"
+    )
+    threads: int = Field(16, ge=1, le=256, description="objects in flight in each worker")
+    decode_threads: int = Field(2, ge=1, le=64, description="pictures that each worker decodes at a time")
+    attempts: int = Field(4, ge=1, le=20, description="tries for an object while the trouble is transient")
+    timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
+    max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")
+    full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
+
+
+class VllmSpec(Section):
+    """The vLLM engine. The defaults are for collections of which each image is seen once."""
+
+    max_num_seqs: int = Field(
+        256, ge=1, description="requests that are computed at a time; an artwork is one, and three more for its critique"
+    )
+    max_num_batched_tokens: int = Field(8192, ge=128, description="tokens of one step; an image is 65 of them at full size")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of the GPU's memory for weights and keys and values")
+    kv_cache_gb: int = Field(1, ge=1, description="memory for keys and values on a CPU, GiB")
+    mm_processor_cache_gb: float = Field(
+        0.0, ge=0, description="prepared images that are kept for later requests, GiB; nobody asks for one again"
+    )
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share one model")
+    quantization: str | None = Field(None, description="as vLLM names it, as in fp8; none: as the checkpoint says")
+    enforce_eager: bool = Field(False, description="no CUDA graphs; always so on a CPU")
+
+
+class EngineSpec(Section):
+    """Workers that score."""
+
+    name: Literal["auto", "torch", "vllm"] = Field("auto", description="auto: vLLM where it is installed and there is a GPU, else torch")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    num_workers: int = Field(1, ge=1, description="engines, one process and one device each")
+    num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
+    num_cpus: float = Field(0.5, gt=0, description="CPUs that the scheduler sets aside for each worker")
+    batch_size: int | None = Field(None, ge=1, description="images in one call of the engine; none: 32 for torch, 128 for vLLM")
+    critique: bool = Field(True, description="write the three texts too")
+    vllm: VllmSpec = VllmSpec()
+
+
+class ReviewSpec(Section):
+    """When a score asks for a person's eye (`needs_review`)."""
+
+    min_open_set_mass: float = Field(0.5, ge=0, le=1, description="below it the model did not want to answer with a level")
+    max_score_std: float = Field(2.5, gt=0, description="above it the model hesitates between far levels")
+
+
+class ScoreSpec(Section):
+    """`make submit JOB=score`: a collection in, partitioned Parquet out."""
+
+    input: str | None = Field(None, description="where the pictures are: s3://bucket/prefix or a folder; none: the sample collection")
+    output: str | None = Field(None, description="where the results go: s3://bucket/prefix or a folder; none: the embedded store")
+    model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
+    base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
+    registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
+    exclude: tuple[str, ...] = Field((), description="patterns of keys that are no artworks, as in *.tsv")
+    limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
+    run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
+    run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
+    max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
+    rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
+    stall_minutes: float = StallMinutes
+    fetch: FetchSpec = FetchSpec()
+    engine: EngineSpec = EngineSpec()
+    review: ReviewSpec = ReviewSpec()
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("run_id")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        return checked_name(value)

@@ -1,0 +1,93 @@
+"""Settings of the train job."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from artquant.config.annotations import AnnotationSpec
+from artquant.config.score import EngineSpec, FetchSpec, StallMinutes
+from artquant.config.section import Section, checked_name
+
+
+class LossSpec(Section):
+    """What training minimises: the weighted sum of the tasks' losses."""
+
+    description: float = Field(1.0, ge=0, description="weight of the descriptions' cross-entropy")
+    score: float = Field(0.05, ge=0, description="weight of the score task: cross-entropy of the answer and divergence of the levels")
+    parts: tuple[Literal["perception", "cognition", "emotion"], ...] = Field(
+        ("perception", "cognition", "emotion"), description="which texts are learnt; () for scores alone"
+    )
+    sigma: float = Field(1.0, gt=0, description="spread of the soft labels where the raters' own is not known")
+
+
+class LoraSpec(Section):
+    """The published recipe; rank 0 trains all parameters."""
+
+    rank: int = Field(0, ge=0, description="0: all parameters; the published recipe: 128")
+    alpha: int = Field(256, gt=0)
+    dropout: float = Field(0.05, ge=0, lt=1)
+
+
+class SightSpec(Section):
+    """First school of a network that starts from nothing: its visual parts learn the annotations' other columns before it speaks."""
+
+    steps: int = Field(0, ge=0, description="steps of sight before the others; 0: none")
+    columns: tuple[str, ...] = Field((), description="columns to learn, numbers or names")
+
+
+class FitSpec(Section):
+    """The training loop."""
+
+    steps: int | None = Field(None, ge=1, description="optimizer steps; none: by epochs")
+    epochs: float = Field(3.0, gt=0)
+    batch_size: int = Field(4, ge=1, description="artworks in one forward pass of a worker")
+    accumulate: int = Field(4, ge=1, description="forward passes in one optimizer step")
+    learning_rate: float = Field(2e-5, gt=0)
+    warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises")
+    weight_decay: float = Field(0.0, ge=0)
+    beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the products (autocast); auto: bfloat16 on a GPU")
+    gradient_checkpointing: bool = False
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: parameters and optimizer are spread over the workers")
+    checkpoint_every: int = Field(100, ge=1, description="steps between two checkpoints, each with a validation")
+    validation_limit: int = Field(256, ge=1, description="artworks that a validation looks at")
+    keep_in_memory_mb: int = Field(1024, ge=0, description="decoded pictures of a smaller collection are kept by each worker")
+    num_workers: int = Field(1, ge=1)
+    num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
+    num_cpus: float = Field(1, gt=0, description="CPUs that the scheduler sets aside for each worker")
+    max_failures: int = Field(3, ge=0, description="workers' deaths that a run survives")
+    seed: int = 0
+
+
+class TrainSpec(Section):
+    """`make submit JOB=train`: annotations in, a model in the registry out."""
+
+    annotations: AnnotationSpec = AnnotationSpec()
+    output: str | None = Field(None, description="where runs and their checkpoints go; none: the embedded store")
+    registry: str | None = Field(None, description="where models are published: s3://bucket/models; none: <output>/models")
+    model: str | None = Field(None, description="what to go on from: a checkpoint or `current`; none: a small network from nothing")
+    base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
+    run_id: str | None = Field(None, description="the run's name; none: made from what is trained on, so that the same command resumes")
+    promote: Literal["better", "always", "never"] = Field("better", description="when the new model becomes current")
+    sample_size: int = Field(3000, ge=100, le=1_000_000, description="generated paintings, where no annotations are given")
+    margin: float = Field(0.0, description="promoted when the paired interval of the SRCC's difference lies above this")
+    loss: LossSpec = LossSpec()
+    lora: LoraSpec = LoraSpec()
+    sight: SightSpec = SightSpec()
+    fit: FitSpec = FitSpec()
+    fetch: FetchSpec = FetchSpec()
+    engine: EngineSpec = Field(
+        EngineSpec(critique=False), description="workers that score the held-out artworks; num_gpus: as fit.num_gpus"
+    )
+    stall_minutes: float = StallMinutes
+
+    @property
+    def judging_engine(self) -> EngineSpec:
+        """`engine`; where its GPUs are not said, with as many as a training worker has."""
+        return self.engine if "num_gpus" in self.engine.model_fields_set else self.engine.model_copy(update={"num_gpus": self.fit.num_gpus})
+
+    @field_validator("run_id")
+    @classmethod
+    def _is_a_name(cls, value: str | None) -> str | None:
+        return value if value is None else checked_name(value)
