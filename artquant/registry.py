@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from artquant.config import checked_name
+from artquant.config.section import checked_name
 from artquant.embedded_store import BUCKET
 from artquant.errors import UserError
 from artquant.schema import RejectClass

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from artquant.config import ScoreSpec, TrainSpec, load_spec
+from artquant.config import EvaluateSpec, ScoreSpec, TrainSpec, load_spec, settings_of, takes
 from artquant.errors import UserError
 
 HEAVY = ("torch", "ray", "vllm", "transformers", "pyarrow", "numpy", "obstore", "boto3")
@@ -23,7 +23,7 @@ def said(*overrides: str, path: Path | None = None) -> str:
     with pytest.raises(UserError) as error:
         load(*overrides, path=path)
     sentence = str(error.value)
-    assert "\n" not in sentence and sentence.endswith(".")
+    assert "\n" not in sentence and sentence.endswith((".", "?"))
     return sentence
 
 
@@ -57,7 +57,30 @@ def test_a_name_that_looks_like_a_number_or_a_date_is_a_name_still(name):
 
 def test_text_is_taken_as_it_is_typed_and_nothing_as_none():
     assert load("input=s3://bucket/a=b: c").input == "s3://bucket/a=b: c"
-    assert load("input=null").input is None and load("input=").input is None
+    assert load("input=null").input is None
+
+
+@pytest.mark.parametrize("override", ["input=", "output= ", "engine.batch_size=", "engine=", "exclude=", "run_id="])
+def test_an_empty_value_is_refused_for_it_is_a_variable_that_is_not_set(override):
+    assert f"{override.partition('=')[0]}= is empty" in said(override)
+
+
+@pytest.mark.parametrize(
+    "override, meant",
+    [
+        ("batch_size=8", "engine.batch_size"),
+        ("num_gpus=1", "engine.num_gpus"),
+        ("inptu=x", "input"),
+        ("engine.batchsize=8", "engine.batch_size"),
+        ("engin.batch_size=8", "engine.batch_size"),
+        ("max_fail_fraction=0", "max_failed_fraction"),
+        ("num_workers=2", "fetch.num_workers or engine.num_workers"),
+        ("engine.vlm.max_num_seqs=2", "engine.vllm.max_num_seqs"),
+        ("fetch.batch_size=2", "engine.batch_size"),
+    ],
+)
+def test_a_misspelt_setting_is_answered_with_the_one_that_was_meant(override, meant):
+    assert f"did you mean {meant}?" in said(override)
 
 
 def test_overrides_go_over_the_file(tmp_path):
@@ -83,16 +106,16 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("override", "key", "takes"),
     [
-        ("outptu=x", "outptu", "input, output, model"),
-        ("engine.batchsize=4", "engine.batchsize", "in engine are name, device, dtype"),
-        ("engin.batch_size=4", "engin", "fetch, engine, review"),
-        ("engine.batch_size=0", "engine.batch_size", "greater than or equal to 1 (images in one call of the engine; "),
-        ("engine.batch_size=many", "engine.batch_size", "valid integer"),
+        ("weather=x", "weather", "input, output, model"),
+        ("engine.weather=4", "engine.weather", "in engine are name, device, dtype"),
+        ("weather.here=4", "weather", "fetch, engine, review"),
+        ("engine.batch_size=0", "engine.batch_size", "it takes 1 or more (images in one call of the engine; "),
+        ("engine.batch_size=many", "engine.batch_size", "a whole number"),
         ("engine.device=tpu", "engine.device", "'auto', 'cpu' or 'cuda'"),
         ("engine=fast", "engine.name", "'auto', 'torch' or 'vllm'"),
-        ("fetch.threads=1000", "fetch.threads", "less than or equal to 256"),
-        ("fetch.timeout_seconds=.inf", "fetch.timeout_seconds", "finite number"),
-        ("max_failed_fraction=1.5", "max_failed_fraction", "less than or equal to 1"),
+        ("fetch.threads=1000", "fetch.threads", "256 or less"),
+        ("fetch.timeout_seconds=.inf", "fetch.timeout_seconds", "a finite number"),
+        ("max_failed_fraction=1.5", "max_failed_fraction", "it takes 1 or less"),
         ("max_failed_fraction=.nan", "max_failed_fraction", "more rejects than this fail the run"),
         ("run_id=../../etc", "run_id", "letters, digits, dots, dashes and underscores"),
         ("run_date=tomorrow", "run_date", "the partition of the rows"),
@@ -128,13 +151,16 @@ def test_a_spec_has_no_place_for_secrets_and_does_not_repeat_one():
     assert "hunter2" not in said("fetch.password=hunter2")
 
 
-def test_every_setting_says_what_it_is_or_lists_its_choices():
-    def undescribed(kind: type[BaseModel]) -> list[str]:
-        plain = {name: field for name, field in kind.model_fields.items() if "Spec" not in str(field.annotation)}
-        return [name for name, field in plain.items() if not field.description and "Literal" not in str(field.annotation)]
+@pytest.mark.parametrize("kind", [ScoreSpec, EvaluateSpec, TrainSpec])
+def test_every_setting_says_what_it_is_and_what_it_takes(kind):
+    settings = list(settings_of(kind))
+    assert [setting.key for setting in settings] == leaves(kind) and len(settings) > 35
+    assert [setting.key for setting in settings if not setting.field.description or not takes(setting.field)] == []
 
-    sections = [ScoreSpec, *(type(section) for section in vars(ScoreSpec()).values() if isinstance(section, BaseModel))]
-    assert len(sections) == 4 and [name for section in sections for name in undescribed(section)] == []
+
+def test_a_settings_default_is_the_one_that_the_spec_has():
+    defaults = {setting.key: setting.default for setting in settings_of(EvaluateSpec)}
+    assert defaults["engine.critique"] is False and defaults["engine.num_workers"] == 1 and defaults["fetch.threads"] == 16
 
 
 def test_importing_the_configuration_loads_nothing_heavy():

@@ -2,7 +2,7 @@
 
 from artquant.config.annotations import AnnotationSpec
 from artquant.config.evaluate import EvaluateSpec
-from artquant.config.load import load_spec
+from artquant.config.load import Setting, load_spec, read_document, settings_of, takes
 from artquant.config.score import EngineSpec, FetchSpec, ReviewSpec, ScoreSpec, VllmSpec
 from artquant.config.section import Section
 from artquant.config.train import FitSpec, LoraSpec, LossSpec, SightSpec, TrainSpec
@@ -18,8 +18,12 @@ __all__ = [
     "ReviewSpec",
     "ScoreSpec",
     "Section",
+    "Setting",
     "SightSpec",
     "TrainSpec",
     "VllmSpec",
     "load_spec",
+    "read_document",
+    "settings_of",
+    "takes",
 ]

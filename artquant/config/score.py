@@ -49,8 +49,8 @@ class EngineSpec(Section):
     """Workers that score."""
 
     name: Literal["auto", "torch", "vllm"] = Field("auto", description="auto: vLLM where it is installed and there is a GPU, else torch")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where num_gpus is set, else cpu")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU")
     num_workers: int = Field(1, ge=1, description="engines, one process and one device each")
     num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
     num_cpus: float = Field(0.5, gt=0, description="CPUs that the scheduler sets aside for each worker")

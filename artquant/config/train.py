@@ -15,7 +15,7 @@ class LossSpec(Section):
     description: float = Field(1.0, ge=0, description="weight of the descriptions' cross-entropy")
     score: float = Field(0.05, ge=0, description="weight of the score task: cross-entropy of the answer and divergence of the levels")
     parts: tuple[Literal["perception", "cognition", "emotion"], ...] = Field(
-        ("perception", "cognition", "emotion"), description="which texts are learnt; () for scores alone"
+        ("perception", "cognition", "emotion"), description="which texts are learnt; [] for scores alone"
     )
     sigma: float = Field(1.0, gt=0, description="spread of the soft labels where the raters' own is not known")
 
@@ -24,8 +24,8 @@ class LoraSpec(Section):
     """The published recipe; rank 0 trains all parameters."""
 
     rank: int = Field(0, ge=0, description="0: all parameters; the published recipe: 128")
-    alpha: int = Field(256, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    alpha: int = Field(256, gt=0, description="scale of the adapters' update: alpha / rank")
+    dropout: float = Field(0.05, ge=0, lt=1, description="of the adapters' input")
 
 
 class SightSpec(Section):
@@ -39,25 +39,25 @@ class FitSpec(Section):
     """The training loop."""
 
     steps: int | None = Field(None, ge=1, description="optimizer steps; none: by epochs")
-    epochs: float = Field(3.0, gt=0)
+    epochs: float = Field(3.0, gt=0, description="passes over the training artworks, where steps is not set")
     batch_size: int = Field(4, ge=1, description="artworks in one forward pass of a worker")
     accumulate: int = Field(4, ge=1, description="forward passes in one optimizer step")
-    learning_rate: float = Field(2e-5, gt=0)
+    learning_rate: float = Field(2e-5, gt=0, description="at its highest, after the warm-up")
     warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises")
-    weight_decay: float = Field(0.0, ge=0)
-    beta2: float = Field(0.999, gt=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    beta2: float = Field(0.999, gt=0, lt=1, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to this norm")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the products (autocast); auto: bfloat16 on a GPU")
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = Field(False, description="compute activations again in the backward pass: less memory, slower")
     strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: parameters and optimizer are spread over the workers")
     checkpoint_every: int = Field(100, ge=1, description="steps between two checkpoints, each with a validation")
     validation_limit: int = Field(256, ge=1, description="artworks that a validation looks at")
     keep_in_memory_mb: int = Field(1024, ge=0, description="decoded pictures of a smaller collection are kept by each worker")
-    num_workers: int = Field(1, ge=1)
+    num_workers: int = Field(1, ge=1, description="training processes, one device each")
     num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
     num_cpus: float = Field(1, gt=0, description="CPUs that the scheduler sets aside for each worker")
     max_failures: int = Field(3, ge=0, description="workers' deaths that a run survives")
-    seed: int = 0
+    seed: int = Field(0, description="of weights from nothing and of the order of the artworks")
 
 
 class TrainSpec(Section):
