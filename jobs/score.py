@@ -1,6 +1,7 @@
 """The score job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -22,17 +23,18 @@ def main(overrides: list[str]) -> int:
     with stores(spec) as (spec, reopen):
         check_places(spec)
         spec = with_current_model(spec, is_embedded=reopen is not None)
-        recipe = make_recipe(spec)
-        from artquant.pipelines.score import run_score
-        from jobs.summary import keep_report, print_summary
+        with ThreadPoolExecutor(1) as beside:  # Ray's start is mostly waiting; what looks at the model takes seconds to import
+            recipe = beside.submit(make_recipe, spec)
+            from artquant.pipelines.score import run_score
+            from jobs.summary import keep_report, print_summary
 
-        assert spec.output
-        try:
-            with running_ray():
-                report = run_score(spec, recipe)
-        except RunFailed:
-            say(f"report: {keep_report(spec.output, spec.run_id)}")
-            raise
+            assert spec.output
+            try:
+                with running_ray():
+                    report = run_score(spec, recipe.result())
+            except RunFailed:
+                say(f"report: {keep_report(spec.output, spec.run_id)}")
+                raise
         print_summary(report, keep_report(spec.output, spec.run_id), reopen)
     return 0
 
