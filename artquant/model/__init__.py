@@ -1,6 +1,10 @@
 """ArtQuant's network, its processor and its checkpoints. Importing this room makes transformers' Auto classes know `mplug_owl2`."""
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from artquant.model.imports import unseen
+
+with unseen("scipy", "boto3"):  # a fifth of the import's time, for losses of detectors and for SageMaker
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+    from transformers import PreTrainedModel  # noqa: F401
 
 from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Model
