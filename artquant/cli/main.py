@@ -1,45 +1,106 @@
-"""`make submit JOB=score ARGS="key=value ..."`: the one door to all jobs.
+"""The command `artquant`: the one door to all jobs. `make submit JOB=score ARGS="key=value ..."` calls it.
 
-Exit codes: 0 done, 1 the run failed, 2 something for a person to mend, 130 stopped.
+Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import importlib
 import os
 import sys
+import time
+import traceback
+from difflib import get_close_matches
+from pathlib import Path
 
-from artquant.cli.remote import is_remote, submit
+from artquant.cli.ends import Stopped, heed_signals, supervised
+from artquant.cli.help import COMMANDS, JOBS, job_help, overview
 from artquant.errors import Reject, RunFailed, UserError
 
-JOBS = {
-    "score": "score a collection of artworks and write Parquet",
-    "train": "retrain on annotations, judge the result, promote it if it is better",
-    "evaluate": "measure how well a model agrees with people's ratings",
-}
+HELP = ("--help", "-h", "help")
+
+
+def command() -> None:
+    """The console script."""
+    sys.exit(supervised(main, sys.argv[1:]))
 
 
 def main(arguments: list[str]) -> int:
+    """The exit code; whatever goes wrong is one sentence on stderr."""
     try:
-        if not arguments or arguments[0] not in JOBS:
-            said = f"There is no job {arguments[0]!r}" if arguments and arguments[0] else "No job was named"
-            raise UserError(
-                f"{said}: say make submit JOB=..., one of " + ", ".join(f"{name} ({what})" for name, what in JOBS.items()) + "."
-            )
-        address = os.environ.get("RAY_ADDRESS")
-        job = importlib.import_module(f"artquant.cli.{arguments[0]}")
-        if is_remote(address):
-            job.check_remote(arguments[1:])
-            return submit(str(address), arguments[0], arguments[1:])
-        return job.main(arguments[1:])
+        with heed_signals():
+            return run(arguments)
     except UserError as error:
-        print(f"artquant: {error}", file=sys.stderr)
-        return 2
+        return say_last(str(error), 2)
     except (RunFailed, Reject) as error:  # a Reject here is an object of the run itself that could not be read
-        print(f"artquant: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("artquant: Stopped. Nothing was published; what was published before is current still.", file=sys.stderr)
-        return 130
+        return say_last(str(error), 1)
+    except KeyboardInterrupt as error:
+        code = error.exit_code if isinstance(error, Stopped) else 130
+        return say_last(str(error) or "Stopped. Nothing was published; what was published before is current still.", code)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        return say_last(f"Stopped by an error that nobody foresaw, {what}; please report it with {keep_traceback()}.", 1)
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def say_last(sentence: str, code: int) -> int:
+    print(f"artquant: {sentence}", file=sys.stderr, flush=True)
+    return code
+
+
+def keep_traceback() -> str:
+    """Where the traceback of the error in hand was written; if nowhere, itself."""
+    text = traceback.format_exc()
+    folder = Path(os.environ.get("ARTQUANT_HOME", ".artquant")) / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"error-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+        path.write_text(text)
+    except OSError:
+        print(text, file=sys.stderr)
+        return "the lines above"
+    return str(path.absolute())
+
+
+def run(arguments: list[str]) -> int:
+    """Does what is asked for. Raises UserError, RunFailed and Stopped."""
+    name, *settings = arguments or [""]
+    if name in HELP:
+        print(overview())
+        return 0
+    if name == "--version":
+        from importlib.metadata import version
+
+        print(f"artquant {version('artquant-jobs')}")
+        return 0
+    if name in COMMANDS:
+        from artquant.cli import models
+
+        return models.run(arguments)
+    if name not in JOBS:
+        raise UserError(unknown_job(name))
+    asked_for_help = any(setting in HELP for setting in settings)
+    if asked_for_help:
+        print(job_help(name, spec_of(name)))
+        return 0
+    from artquant.cli.remote import is_remote, submit
+
+    job, address = importlib.import_module(f"artquant.cli.{name}"), os.environ.get("RAY_ADDRESS")
+    if is_remote(address):
+        job.check_remote(settings)
+        return submit(str(address), name, settings)
+    return job.main(settings)
+
+
+def unknown_job(name: str) -> str:
+    jobs = ", ".join(f"{job} ({what})" for job, what in JOBS.items())
+    if not name:
+        return f"No job was named: say artquant JOB or make submit JOB=..., one of {jobs}."
+    if "=" in name:
+        return f"{name!r} is a setting, and the job comes first: artquant score {name} ..."[:300].rstrip(".") + "."
+    if meant := get_close_matches(name, [*JOBS, *COMMANDS], n=1):
+        return f"There is no job {name!r}: did you mean {meant[0]}? The jobs are {jobs}."
+    return f"There is no job {name!r}: the jobs are {jobs}."
+
+
+def spec_of(job: str):
+    from artquant import config
+
+    return {"score": config.ScoreSpec, "train": config.TrainSpec, "evaluate": config.EvaluateSpec}[job]

@@ -4,7 +4,6 @@ Exit codes as in artquant/cli/main.py. Without `--registry` it is the embedded s
 """
 
 import argparse
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -23,33 +22,33 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message[:1].upper()}{message[1:]}: say make models, make promote MODEL=id or make rollback.")
 
 
-def main(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Raises UserError."""
+    options = parse(arguments)
+    if options.command == "promote" and not options.model:
+        raise UserError("No model was named: say artquant promote MODEL or make promote MODEL=id, with an id that make models lists.")
     try:
-        options = parse(arguments)
         with registry_at(getattr(options, "registry", None)) as (models, uri):
             said = act(models, options.command, getattr(options, "model", None))
             entries, pointer = models.entries(), models.pointer()
-        if said:
-            Console(highlight=False, soft_wrap=True).print(said)
-        print_models(entries, pointer, uri)
-        return 0
-    except UserError as error:
-        print(f"artquant: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("artquant: Stopped. `make models` says which model is current.", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        stop.args = ("Stopped. `make models` says which model is current.",)
+        raise
+    if said:
+        Console(highlight=False, soft_wrap=True).print(said)
+    print_models(entries, pointer, uri)
+    return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """`command`, `model` where one is to be promoted, and `registry` if it is given, before or after the command. Raises UserError."""
     place = Parser(add_help=False, allow_abbrev=False)
     place.add_argument("--registry", metavar="URI", default=argparse.SUPPRESS, help="s3://bucket/models or a folder")
-    parser = Parser(prog="python -m artquant.cli.models", description=__doc__, parents=[place], allow_abbrev=False)
+    parser = Parser(prog="artquant", description=__doc__, parents=[place], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
     commands.add_parser("models", parents=[place], help="list them")
     commands.add_parser("rollback", parents=[place], help="make the model before the current one current")
-    commands.add_parser("promote", parents=[place], help="make a model current").add_argument("model")
+    commands.add_parser("promote", parents=[place], help="make a model current").add_argument("model", nargs="?")
     return parser.parse_args(arguments)
 
 
@@ -57,6 +56,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def registry_at(uri: str | None) -> Iterator[tuple[Registry, str]]:
     if uri:
         store = open_store(uri)
+        store.check_readable()
         yield Registry(store), store.uri
         return
     from artquant.cli.home import embedded_bucket
@@ -70,9 +70,7 @@ def act(models: Registry, command: str, model_id: str | None) -> str | None:
     """Does it, and says what was done, in rich's markup."""
     before = models.current()
     if command == "promote":
-        if not model_id:
-            raise UserError("No model was named: say make promote MODEL=id, with an id that make models lists.")
-        models.promote(model_id)
+        models.promote(str(model_id))
         if model_id == before:
             return f"\n[bold]{model_id}[/bold] was current already."
         return f"\n[bold]{model_id}[/bold] is current now." + (f" {before} was before it: make rollback goes back." if before else "")
@@ -127,7 +125,3 @@ def srcc_of(card: dict) -> str:
     if not limits or not all(isinstance(limit, int | float) for limit in limits):
         return f"{value:.3f}"
     return f"{value:.3f} [dim]{limits[0]:.3f} to {limits[1]:.3f}[/dim]"
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -3,13 +3,18 @@
 import asyncio
 import logging
 import shlex
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from artquant.errors import UserError
+import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-NOT_SENT = [".git", ".venv", ".artquant", "tests", "docs", "bench", "*.egg-info", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
+from artquant.cli.settings import CONFIG, split_config
+from artquant.config import read_document
+from artquant.errors import RunFailed, UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def is_remote(address: str | None) -> bool:
@@ -24,29 +29,52 @@ def check_addresses(needed: Mapping[str, str | None]) -> None:
 
 
 def submit(address: str, job: str, overrides: list[str]) -> int:
-    """Sends this working tree and the command, shows the job's output until it ends, and returns its exit code.
+    """Sends this package and the command, shows the job's output until it ends, and returns its exit code.
 
-    Credentials are not sent: the nodes use their own. Raises UserError where the cluster cannot be reached.
+    Credentials are not sent: the nodes use their own. Raises UserError where the cluster does not take the job, and KeyboardInterrupt
+    with what becomes of it where a person leaves.
     """
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    try:
-        client = JobSubmissionClient(address)
-        logging.getLogger("ray").setLevel(logging.ERROR)  # no list of the files that are packed; the client turns it on
-        submission_id = client.submit_job(
-            entrypoint=shlex.join(["python", "-m", "artquant", job, *overrides]),
-            runtime_env={"working_dir": str(ROOT), "excludes": NOT_SENT},
-        )
-    except (ConnectionError, RuntimeError) as error:
-        raise UserError(f"The cluster at {address} did not take the job: {' '.join(str(error).split())[:300]}") from error
-    print(
-        f"Submitted {submission_id} to {address}; it goes on if you leave. Stop it with: ray job stop {submission_id} --address {address}"
-    )
+    with tempfile.TemporaryDirectory(prefix="artquant-upload-") as folder:
+        path, settings = split_config(overrides)
+        shutil.copytree(PACKAGE, Path(folder) / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
+        if path:
+            (Path(folder) / "config.yaml").write_text(yaml.safe_dump(read_document(path)))
+            settings = [f"{CONFIG}config.yaml", *settings]
+        try:
+            client = JobSubmissionClient(address)
+            logging.getLogger("ray").setLevel(logging.ERROR)  # no list of the files that are packed; the client turns it on
+            submission_id = client.submit_job(
+                entrypoint=shlex.join(["python", "-m", "artquant", job, *settings]), runtime_env={"working_dir": folder}
+            )
+        except AuthenticationError as error:
+            raise UserError(
+                f"The cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
+            ) from error
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            raise UserError(f"The cluster at {address} did not take the job: {' '.join(str(error).split())[:300]}.") from error
+    stop = f"ray job stop {submission_id} --address {address}"
+    print(f"Submitted {submission_id} to {address}; it goes on if you leave. Stop it with: {stop}", flush=True)
 
     async def show() -> None:
         async for lines in client.tail_job_logs(submission_id):
             print(lines, end="", flush=True)
 
-    asyncio.run(show())
-    info = client.get_job_info(submission_id)
+    try:
+        asyncio.run(show())
+        info = client.get_job_info(submission_id)
+    except KeyboardInterrupt as left:
+        left.args = (
+            f"You left, and {submission_id} goes on at {address}. Watch it with: ray job logs --follow {submission_id} "
+            f"--address {address}; stop it with: {stop}",
+        )
+        raise
+    except (ConnectionError, RuntimeError, OSError) as error:
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RunFailed(
+            f"The connection to {address} is lost ({why}), and {submission_id} may go on. "
+            f"Ask with: ray job status {submission_id} --address {address}."
+        ) from error
     return 0 if info.status == "SUCCEEDED" else (info.driver_exit_code or 1)

@@ -1,43 +1,73 @@
 """The score job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
+import json
+import os
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
 from artquant.cli.remote import check_addresses
-from artquant.config import ScoreSpec, load_spec
+from artquant.cli.settings import load_job_spec
+from artquant.config import ScoreSpec
 from artquant.errors import RunFailed, UserError
 
 TINY = Path(__file__).resolve().parent.parent / "checkpoints" / "artquant-tiny"
 
 
 def main(overrides: list[str]) -> int:
-    spec = load_spec(ScoreSpec, None, overrides)
+    spec = read_spec(overrides)
     from artquant.cli.home import refuse_other_stores, running_ray, say, stores
 
     if not (spec.input and spec.output):
         refuse_other_stores({"registry": spec.registry}, "input and output")
-    with stores(spec) as (spec, reopen):
+    with stores(spec) as (spec, reopen), ThreadPoolExecutor(1) as beside:
         check_places(spec)
         spec = with_current_model(spec, is_embedded=reopen is not None)
-        recipe = make_recipe(spec)
+        recipe = beside.submit(make_recipe, spec)  # Ray's start is mostly waiting; what looks at the model takes seconds to import
+        if os.environ.get("RAY_ADDRESS"):
+            recipe.result()
         from artquant.cli.summary import keep_report, print_summary
         from artquant.pipelines.score import run_score
 
         assert spec.output
         try:
             with running_ray():
-                report = run_score(spec, recipe)
+                report = run_score(spec, recipe.result())
         except RunFailed:
             say(f"report: {keep_report(spec.output, spec.run_id)}")
+            raise
+        except KeyboardInterrupt as stop:
+            if is_published(spec):
+                stop.args = (f"Stopped, after the run {spec.run_id} was published: its rows are current.",)
             raise
         print_summary(report, keep_report(spec.output, spec.run_id), reopen)
     return 0
 
 
+def read_spec(overrides: list[str]) -> ScoreSpec:
+    """Raises UserError, for half of the places too: the sample is never run by accident, nor are results put where nobody looks."""
+    spec = load_job_spec(ScoreSpec, overrides)
+    if bool(spec.input) != bool(spec.output):
+        given, lacking = ("input", "output") if spec.input else ("output", "input")
+        raise UserError(f"{given} is given and {lacking} is not: give both, or neither for the sample collection.")
+    return spec
+
+
+def is_published(spec: ScoreSpec) -> bool:
+    """Whether CURRENT names this run; False where the store does not say."""
+    from artquant.results import layout
+    from artquant.storage import FetchError, open_store
+
+    try:
+        return json.loads(open_store(str(spec.output)).get(layout.CURRENT))["run_id"] == spec.run_id
+    except (FetchError, ValueError, KeyError):
+        return False
+
+
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
-    spec = load_spec(ScoreSpec, None, overrides)
+    spec = load_job_spec(ScoreSpec, overrides)
     check_addresses({"input": spec.input, "output": spec.output})
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from artquant.cli.annotated import check_annotations, places
 from artquant.cli.remote import check_addresses
-from artquant.config import EngineSpec, ScoreSpec, TrainSpec, load_spec
+from artquant.cli.settings import load_job_spec, split_config
+from artquant.config import EngineSpec, ScoreSpec, TrainSpec, read_document
 from artquant.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,12 +18,11 @@ SAMPLE = Path(__file__).with_name("recipes") / "sample.yaml"
 
 
 def read_spec(overrides: list[str]) -> TrainSpec:
-    """Of `recipe=FILE` if it is named, else the defaults, or recipes/sample.yaml where no annotations are given."""
-    named = [override.removeprefix("recipe=") for override in overrides if override.startswith("recipe=")]
-    settings = [override for override in overrides if not override.startswith("recipe=")]
-    is_own = any(override.startswith("annotations.uri=") for override in settings)
-    spec = load_spec(TrainSpec, Path(named[-1]) if named else None if is_own else SAMPLE, settings)
-    check_annotations(spec.annotations)
+    """Of `config=FILE` and the settings over it; over recipes/sample.yaml where no annotations are given. Raises UserError."""
+    path, settings = split_config(overrides)
+    is_own = any(setting.startswith("annotations.uri=") for setting in settings) or (path is not None and bool(read_document(path)))
+    spec = load_job_spec(TrainSpec, overrides, None if is_own else SAMPLE)
+    check_annotations(spec.annotations, spec.output)
     return spec
 
 

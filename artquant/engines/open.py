@@ -1,13 +1,18 @@
 """The engine that a spec asks for, on the machine that runs it."""
 
+from __future__ import annotations
+
 import os
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from artquant.config import EngineSpec
 from artquant.engines import Engine
 from artquant.errors import UserError
 from artquant.memory import keep_freed_memory
-from artquant.model.checkpoint import Checkpoint
+
+if TYPE_CHECKING:  # resolving a spec needs no network: torch and transformers take seconds to import
+    from artquant.model.checkpoint import Checkpoint
 
 _BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what it is given
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from artquant.cli.models import main
+from artquant.cli.main import main
 from artquant.cli.score import make_recipe, with_current_model
 from artquant.config import ScoreSpec, load_spec
 from artquant.embedded_store import EmbeddedStore
@@ -102,8 +102,8 @@ def test_an_empty_registry_says_where_models_come_from(store: Store, capsys) -> 
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ([], "say make models, make promote MODEL=id or make rollback"),
-        (["demote", "first"], "'demote'"),
+        ([], "No job was named"),
+        (["demote", "first"], "did you mean promote"),
         (["promote"], "model"),
         (["promote", ""], "No model was named"),
         (["promote", "fourth"], "has no model 'fourth': it has third, second, first"),
@@ -175,7 +175,5 @@ def test_where_none_is_current_the_sentence_says_what_to_do(tmp_path: Path) -> N
 
 
 def test_a_registry_in_another_store_than_the_embedded_one_is_refused(capsys) -> None:
-    from artquant.cli.main import main as submit
-
-    assert submit(["score", "model=current", "registry=s3://museum/models"]) == 2
+    assert main(["score", "model=current", "registry=s3://museum/models"]) == 2
     assert "registry=s3://museum/models lies in another store than the embedded one" in capsys.readouterr().err

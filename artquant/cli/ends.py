@@ -1,0 +1,81 @@
+"""How a command ends when something else than itself ends it: signals, and a death without a word."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_PR_SET_PDEATHSIG = 1
+
+
+class Stopped(KeyboardInterrupt):
+    """The process was told to end by a signal other than Ctrl-C's."""
+
+    def __init__(self, number: int, message: str = ""):
+        super().__init__(message)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def heed_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the block as Ctrl-C does; a second one ends the process at once."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    heed_signals_again()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def heed_signals_again() -> None:
+    """After a library has put its own handlers in their place: Ray aborts with its stack on SIGTERM."""
+
+    def stop(number: int, _: Any) -> None:
+        for again in _SIGNALS:
+            signal.signal(again, lambda number, _: os._exit(128 + number))
+        raise Stopped(number)
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, stop)
+
+
+def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """`main(arguments)` in a process of its own, and its exit code. When it dies without a word, as Ray's native code makes its process
+    end when the raylet is gone, the word is said here."""
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, False)
+    parent = os.getpid()
+    if (child := os.fork()) == 0:
+        os.close(reader)
+        if sys.platform == "linux":  # whoever kills this command kills the job
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                os._exit(137)
+        code = main(arguments)
+        sys.stdout.flush()
+        os.write(writer, b".")
+        return code
+    os.close(writer)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to the child too, which has the say
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: os.kill(child, number))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if not os.read(reader, 1):
+        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        why = "Ray's processes on this machine died, or it was killed, perhaps for want of memory"
+        print(
+            f"artquant: The job's process ended {how} without a word: {why}; Ray's logs are in /tmp/ray/session_latest/logs. "
+            "If the run was not published by then, nothing was.",
+            file=sys.stderr,
+            flush=True,
+        )
+        return 128 - code if code < 0 else code or 1
+    return code

@@ -1,0 +1,65 @@
+"""What `artquant --help` and `artquant score --help` print: every setting from the one model that the job reads."""
+
+import shutil
+from textwrap import TextWrapper
+from typing import Any
+
+from artquant.config import Section, settings_of, takes
+
+JOBS = {
+    "score": "score a collection of artworks and write Parquet",
+    "train": "retrain on annotations, judge the result, promote it if it is better",
+    "evaluate": "measure how well a model agrees with people's ratings",
+}
+COMMANDS = {
+    "models": "list the published models, and which one is current",
+    "promote": "make a published model current: artquant promote MODEL",
+    "rollback": "make the model before the current one current again",
+}
+EXAMPLES = {
+    "score": "artquant score input=s3://bucket/art output=s3://bucket/scores engine.num_gpus=1",
+    "train": "artquant train annotations.uri=ratings.csv annotations.images=art output=out model=current",
+    "evaluate": "artquant evaluate annotations.uri=ratings.csv annotations.images=art output=out",
+}
+EXIT_CODES = """Exit codes: 0 done; 1 the run failed and nothing was published; 2 something for you to
+correct; 130 stopped by Ctrl-C, 143 by SIGTERM. (make turns every failure into 2.)"""
+
+
+def overview() -> str:
+    lines = ["usage: artquant JOB [key=value ...]        artquant JOB --help", "", "Jobs"]
+    lines += [f"  {name:<10}{what}" for name, what in JOBS.items()]
+    lines += ["", "Commands (--registry URI: s3://bucket/models or a folder; without it, the embedded store's)"]
+    lines += [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join([*lines, "", EXIT_CODES, ""])
+
+
+def job_help(job: str, kind: type[Section]) -> str:
+    """Every setting of a job, section by section, with what it takes, its default and its meaning."""
+    width = max(60, min(100, shutil.get_terminal_size((80, 24)).columns))
+    wrapper = TextWrapper(width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    lines = [
+        f"usage: artquant {job} [config=FILE] [key=value ...]",
+        "",
+        f"{JOBS[job][0].upper()}{JOBS[job][1:]}.",
+        f"  {EXAMPLES[job]}",
+        "",
+    ]
+    lines += ["config=FILE names a YAML file of settings; key=value goes over it, and the last one of a key wins.", ""]
+    section = ""
+    for key, field, default in settings_of(kind):
+        if (parent := key.rpartition(".")[0]) != section:
+            section = parent
+            lines += ["", section]
+        said = "made for the run" if field.default_factory else "" if default in (None, ()) else typed(default)
+        lines.append(f"  {key}={takes(field)}" + (f"   [{said}]" if said else ""))
+        lines += wrapper.wrap(str(field.description))
+    return "\n".join([*lines, "", EXIT_CODES, ""])
+
+
+def typed(value: Any) -> str:
+    """A default as a person would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{','.join(map(typed, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
