@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
 
         print(f"artquant {version('artquant-jobs')}")
         return 0
-    if name in COMMANDS:
+    if name in COMMANDS or name.startswith("--registry"):
         from artquant.cli import models
 
         return models.run(arguments)

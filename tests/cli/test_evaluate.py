@@ -46,7 +46,7 @@ CASES: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "ratings without pictures": ({"annotations.images": None}, ["annotations.images is needed"]),
     "pictures without ratings": ({"annotations.uri": None}, ["annotations.uri is needed"]),
     "no such split": ({"split": "exam"}, ["split", "'exam'", "'test'"]),
-    "no such setting": ({"annotation.uri": "x"}, ["'annotation'", "annotations"]),
+    "no such setting": ({"annotation.uri": "x"}, ["'annotation.uri'", "did you mean annotations.uri?"]),
     "levels that are no scale": ({"annotations.level_values": "[5,4,3,3,1]"}, ["annotations.level_values", "strictly falling"]),
     "no such ratings": ({"annotations.uri": "{folder}/none.csv"}, ["none.csv"]),
     "no such pictures": ({"annotations.images": "{folder}/nowhere"}, ["/nowhere"]),
@@ -54,7 +54,10 @@ CASES: dict[str, tuple[dict[str, str | None], list[str]]] = {
     "no such column": ({"subgroups": "school"}, ["'school'"]),
     "nothing in the split": ({"split": "test", "annotations.test_fraction": "0"}, ["'test'", "0 of the 4"]),
     "an evaluation that exists": ({"run_id": "taken"}, ["/out", "taken", "another run_id"]),
-    "another store beside the embedded one": ({"output": None, "annotations.images": "s3://museum/art"}, ["s3://museum/art", "output"]),
+    "another store beside the embedded one": (
+        {"annotations.uri": None, "annotations.images": None, "output": None, "model": "s3://museum/model"},
+        ["s3://museum/model", "output"],
+    ),
 }
 
 

@@ -95,6 +95,7 @@ def test_an_id_is_never_cut_or_folded_and_a_row_is_a_line_where_it_is_piped(
 
 
 def test_an_empty_registry_says_where_models_come_from(store: Store, capsys) -> None:
+    store.put("card", b"of another kind")
     assert main(["models", "--registry", store.uri]) == 0
     assert f"{store.uri} holds no models yet: make submit JOB=train" in capsys.readouterr().out
 
@@ -139,7 +140,7 @@ def test_make_takes_the_model_and_a_registry_whose_name_has_a_space(tmp_path: Pa
     assert (done := make("promote", "MODEL=second", f"REGISTRY={folder}")).returncode == 0, done.stderr
     assert "second is current now." in done.stdout and registry.current() == "second"
     refused = make("promote", f"REGISTRY={folder}")
-    assert refused.returncode != 0 and "artquant: No model was named: say make promote MODEL=id" in refused.stderr
+    assert refused.returncode != 0 and "artquant: No model was named: say artquant promote MODEL or make promote MODEL=id" in refused.stderr
 
 
 def test_current_is_the_address_of_the_promoted_model_and_stays_so_after_a_promotion(
