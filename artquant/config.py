@@ -3,11 +3,12 @@
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from artquant.config_values import checked_patterns, is_odd_number, meant
 from artquant.errors import UserError
 
 
@@ -20,6 +21,11 @@ def checked_name(value: str) -> str:
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        return meant(value, cls.model_fields[info.field_name or ""].annotation)
+
 
 class FetchSpec(Section):
     """Workers that read objects and decode pictures."""
@@ -29,7 +35,8 @@ class FetchSpec(Section):
     )
     threads: int = Field(16, ge=1, le=256, description="objects in flight in each worker")
     decode_threads: int = Field(2, ge=1, le=64, description="pictures that each worker decodes at a time")
-    attempts: int = Field(4, ge=1, le=20, description="tries for an object while the trouble is transient")
+    attempts: int = Field(4, ge=1, le=20, description="tries for an object at the least, while the trouble is of a kind that passes")
+    patience_seconds: float = Field(120.0, ge=0, description="how long such trouble is waited for, per object; 0: by attempts alone")
     timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
     max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")
     full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
@@ -81,7 +88,9 @@ class ScoreSpec(Section):
     model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
-    exclude: tuple[str, ...] = Field((), description="patterns of keys that are no artworks, as in *.tsv")
+    exclude: Annotated[tuple[str, ...], BeforeValidator(checked_patterns)] = Field(
+        (), description="patterns of keys that are no artworks, as in *.tsv"
+    )
     limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
@@ -90,11 +99,6 @@ class ScoreSpec(Section):
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("run_id")
     @classmethod
@@ -267,9 +271,12 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         place[last] = text  # run_id=20261121 is a name, not a number
         return
     try:
-        place[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        place[last] = text
+        value = text
+    if is_odd_number(value, text):
+        raise UserError(f"{key} cannot be {text!r}: write a number in decimals, without zeros in front.")
+    place[last] = value
 
 
 def _sentence(kind: type[Section], error: ValidationError) -> str:
