@@ -3,12 +3,12 @@
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from artquant.config_values import checked_patterns, is_odd_number, meant
+from artquant.config_values import Patterns, is_odd_number, meant
 from artquant.errors import UserError
 
 
@@ -88,9 +88,7 @@ class ScoreSpec(Section):
     model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
-    exclude: Annotated[tuple[str, ...], BeforeValidator(checked_patterns)] = Field(
-        (), description="patterns of keys that are no artworks, as in *.tsv"
-    )
+    exclude: Patterns = Field((), description="patterns of keys that are no artworks, as in *.tsv")
     limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")

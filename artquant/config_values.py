@@ -2,7 +2,9 @@
 
 import re
 from datetime import date
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator
 
 _CLASS = re.compile(r"\[!?\]?[^\]]*\]")  # as fnmatch reads it
 
@@ -70,3 +72,6 @@ def _check(pattern: str) -> None:
         raise ValueError("braces are no alternatives here: give several patterns, as in *.txt,*.csv, or write [{] for a brace in a name")
     if re.search(r"[\s;|]\*\.", rest):
         raise ValueError("part patterns by commas, as in *.txt,*.csv")
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(checked_patterns)]

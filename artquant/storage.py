@@ -288,7 +288,7 @@ class Store:
                 yield
             except Exhausted as error:
                 raise error.cause from None
-        except (AlreadyExistsError, FileExistsError, PreconditionError, Changed) as error:
+        except (AlreadyExistsError, PreconditionError, Changed) as error:
             raise Conflict(f"Cannot {what}: another writer was first.") from error
         except refusals() as error:
             raise UserError(sentence(error, what, self._backend.reach)) from error

@@ -13,8 +13,18 @@ NO_CONNECTION = "no connection"
 BROKEN_OFF = "the answer broke off"
 _THROTTLES = {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequests"}
 _EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
-_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota of the disk is used up", errno.EROFS: "the file system is read-only"}
+_ABSENT = {
+    errno.ENOENT: "the object does not exist",
+    errno.ENOTDIR: "the object does not exist",
+    errno.EISDIR: "there is a folder of this name",
+    errno.ELOOP: "the link leads to itself",
+}
+_DISK = {  # what a disk refuses whoever asks, and what to do
+    errno.ENOSPC: ("the disk is full", "make room there"),
+    errno.EDQUOT: ("the quota of the disk is used up", "make room there"),
+    errno.EROFS: ("the file system is read-only", "choose another place, or mount it for writing"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose another place"),
+}
 _NOT_UTF8 = re.compile("\ufffd[0-9a-f]{2}")
 _ADVICE = {
     RejectClass.MISSING: "create it, or correct the address",
@@ -89,9 +99,9 @@ def _explain_file(error: OSError) -> tuple[RejectClass, str]:
     if number == errno.ENAMETOOLONG:
         return RejectClass.UNSUPPORTED, "the name is too long"
     if number in _ABSENT:
-        return RejectClass.MISSING, "the object does not exist" if number != errno.ELOOP else "the link leads to itself"
-    if number in _FULL:
-        return RejectClass.DENIED, _FULL[number]
+        return RejectClass.MISSING, _ABSENT[number]
+    if number in _DISK:
+        return RejectClass.DENIED, _DISK[number][0]
     if number in (errno.EACCES, errno.EPERM):
         return RejectClass.DENIED, "access is denied (by the file system)"
     return RejectClass.TIMEOUT, os.strerror(number or 0)
@@ -106,9 +116,9 @@ def _without_addresses(text: str) -> str:
 def sentence(error: Exception, doing: str, reach: str) -> str:
     """What a person reads when `doing` ('write s3://b/k') failed; `reach` is the advice where there was no answer."""
     reject_class, detail = explain(error)
-    advice = _ADVICE.get(reject_class, reach)
-    if detail in _FULL.values():
-        advice = "make room there" if "read-only" not in detail else "choose another place, or mount it for writing"
-    elif "out of date" in detail:
+    advice = dict(_DISK.values()).get(detail, _ADVICE.get(reject_class, reach))
+    if "out of date" in detail:
         advice = "renew them, then run again"
+    if reject_class is RejectClass.DENIED and "file system" in detail and detail not in dict(_DISK.values()):
+        advice = "check who owns it and its permissions"
     return f"Cannot {doing}: {detail.replace('the object', 'it')}; {advice}."

@@ -46,7 +46,10 @@ class Local:
 
     def create(self, path: str, data: bytes, attempt: int) -> str:
         def link(unfinished: str, target: str) -> None:
-            os.link(unfinished, target)  # unlike a rename, refuses where the target is
+            try:
+                os.link(unfinished, target)  # unlike a rename, refuses where the target is
+            except FileExistsError as error:
+                raise Changed(path) from error
             os.unlink(unfinished)
 
         return _write(path, data, link)
