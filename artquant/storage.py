@@ -65,7 +65,9 @@ class Conflict(Exception):
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`; sends nothing yet. Raises UserError for an address of another kind, and where no credentials are found."""
+    """The store at `uri`; sends nothing yet. In a file: address %20 means a blank where no folder has the literal name.
+
+    Raises UserError for an address of another kind, and where no credentials are found."""
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1] == "file":
         return _open_folder(uri, uri[scheme.end() :] if scheme else uri)

@@ -18,7 +18,7 @@ from artquant.errors import UserError
 from artquant.pipelines.loader import Loader
 from artquant.schema import RejectClass
 from artquant.storage import FetchError, Store, open_store
-from artquant.storage_errors import BROKEN_OFF, explain
+from artquant.storage_errors import BROKEN_OFF, explain, sentence
 from artquant.storage_patience import Exhausted, Outage, patiently
 
 
@@ -208,3 +208,16 @@ def test_the_loader_hands_its_settings_and_the_plans_size_on(tmp_path: Path, mon
 def test_what_is_not_known_is_said_without_address_and_duration() -> None:
     text = "Generic S3 error: odd thing at http://host:1/b/k?X-Amz-Signature=1 in 1.61ms"
     assert explain(ValueError(text)) == (RejectClass.TIMEOUT, "Generic S3 error: odd thing at ... in ...")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("status code: 400 <Code>ExpiredToken</Code>"), "the credentials are out of date (400 ExpiredToken); renew them"),
+        (ValueError("status code: 403 <Code>AccessDenied</Code>"), "access is denied (403 AccessDenied); check the credentials"),
+        (PermissionError(13, "no", "/x"), "access is denied (by the file system); check who owns it"),
+        (OSError(28, "full", "/x"), "the disk is full; make room there"),
+    ],
+)
+def test_a_refusal_says_what_to_do(error: Exception, words: str) -> None:
+    assert words in sentence(error, "write s3://b/k", "check the network")
