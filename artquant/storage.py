@@ -12,30 +12,29 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import random
 import re
 import secrets
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from artquant.errors import Reject, UserError
 from artquant.schema import RejectClass
-from artquant.storage_clients import PROBE_SECONDS, S3, Changed, Local, Ranges, etag_of, explain, refusals, sentence
+from artquant.storage_clients import S3, Ranges
+from artquant.storage_errors import BrokenOff, Changed, explain, refusals, sentence
+from artquant.storage_local import Local
+from artquant.storage_patience import PATIENCE_SECONDS, Exhausted, Outage, patiently
 
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+T = TypeVar("T")
 
 _TAKES = "a store is s3://bucket[/prefix], file:///folder, file:folder or a path"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ODD_KEY = "has an empty part, '.' or '..', or a control character"
-_PART_BYTES = 16 << 20
 _READ_AHEAD_BYTES = 1 << 20
-_MAX_WAIT_SECONDS = 10.0
 
 
 class ObjectInfo(NamedTuple):
@@ -66,7 +65,9 @@ class Conflict(Exception):
 
 
 def open_store(uri: str) -> Store:
-    """The store at `uri`; sends nothing yet. Raises UserError for an address of another kind, and where no credentials are found."""
+    """The store at `uri`; sends nothing yet. In a file: address %20 means a blank where no folder has the literal name.
+
+    Raises UserError for an address of another kind, and where no credentials are found."""
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1] == "file":
         return _open_folder(uri, uri[scheme.end() :] if scheme else uri)
@@ -77,7 +78,7 @@ def open_store(uri: str) -> Store:
         raise UserError("An s3:// address must not hold credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.")
     if not _BUCKET.fullmatch(bucket):
         raise UserError(f"{uri!r} has no valid bucket name (3 to 63 lower-case letters, digits, dots and hyphens): {_TAKES}.")
-    prefix = prefix.strip("/")
+    prefix = prefix.removesuffix("/")
     if prefix and not _is_addressable(prefix):
         raise UserError(f"The prefix of {uri!r} {_ODD_KEY}: correct it.")
     return Store(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, S3(bucket))
@@ -88,7 +89,10 @@ def _open_folder(uri: str, path: str) -> Store:
         raise UserError(f"{uri!r} names a host: {_TAKES}.")
     if not path:
         raise UserError(f"An empty address names no store: {_TAKES}.")
-    folder = os.path.abspath(os.path.expanduser(path)).strip("/")
+    folder = os.path.abspath(os.path.expanduser(path))
+    if uri.startswith("file:") and not os.path.lexists(folder) and os.path.lexists(decoded := unquote(folder)):
+        folder = decoded  # as in file:///data/my%20art; a folder that has this very name goes first
+    folder = folder.strip("/")
     return Store(f"file:///{folder}", folder, Local())
 
 
@@ -111,10 +115,11 @@ def _is_addressable(key: str) -> bool:
 class Store:
     """See the module; made by `open_store`."""
 
-    def __init__(self, uri: str, prefix: str, backend: S3 | Local):
+    def __init__(self, uri: str, prefix: str, backend: S3 | Local, outage: Outage | None = None):
         self.uri = uri
         self._prefix = prefix
         self._backend = backend
+        self._outage = outage or Outage()
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
@@ -128,7 +133,7 @@ class Store:
     def child(self, prefix: str) -> Store:
         """The store whose root is the folder `prefix` below this one; it shares the connections."""
         prefix = prefix.strip("/")
-        return Store(self.uri_of(prefix), self._path(prefix), self._backend)
+        return Store(self.uri_of(prefix), self._path(prefix), self._backend, self._outage)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, page by page; nothing for a folder that does not exist.
@@ -146,36 +151,42 @@ class Store:
         return self.get_with_etag(key)[0]
 
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
-        """The bytes and the etag they belong to. Raises FetchError, after up to a minute of retries where the trouble is transient."""
-        return self._get(key, self._backend.client)
+        """The bytes and the etag they belong to. Raises FetchError, after PATIENCE_SECONDS where the trouble is of the kind that passes."""
+        with self._reading(key) as path:
+            return self._patiently(lambda attempt: self._backend.get(path, attempt, PATIENCE_SECONDS))
 
-    def fetch(self, key: str, *, attempts: int = 4, timeout_seconds: float = 30.0) -> Fetched:
-        """One artwork's bytes. Each attempt ends within `timeout_seconds`; THROTTLED and TIMEOUT are tried again, DENIED once
-        (some stores say so under load), after a wait drawn from [0, min(10, 0.2 * 2^attempt)] seconds.
+    def fetch(
+        self,
+        key: str,
+        *,
+        attempts: int = 4,
+        patience_seconds: float = PATIENCE_SECONDS,
+        timeout_seconds: float = 30.0,
+        size_bytes: int | None = None,
+        etag: str = "",
+    ) -> Fetched:
+        """One artwork's bytes; see `patiently` for what is tried again. Each attempt ends within `timeout_seconds`, or within 3, 6, 12, ...
+        seconds without a byte. Where the version `etag` comes with another length than `size_bytes`, the answer broke off.
 
         Raises FetchError with the attempts used. Call it from some 32 threads: that is faster than one asyncio loop, at half the CPU time.
         """
-        client = self._backend.fetching(timeout_seconds)
-        for attempt in range(1, attempts + 1):
-            try:
-                return Fetched(*self._get(key, client), attempt)
-            except FetchError as error:
-                is_final = error.reject_class not in (RejectClass.THROTTLED, RejectClass.TIMEOUT, RejectClass.DENIED)
-                if is_final or attempt == attempts or (error.reject_class is RejectClass.DENIED and attempt > 1):
-                    raise FetchError(error.reject_class, error.message, attempt) from error.__cause__
-            time.sleep(random.uniform(0, min(_MAX_WAIT_SECONDS, 0.2 * 2**attempt)))
-        raise ValueError(f"attempts must be at least 1, not {attempts}")
 
-    def _get(self, key: str, client: ObjectStore) -> tuple[bytes, str]:
+        def get(attempt: int) -> tuple[bytes, str]:
+            data, version = self._backend.get(path, attempt, timeout_seconds)
+            if size_bytes is not None and etag and version == etag and len(data) != size_bytes:
+                raise BrokenOff
+            return data, version
+
         with self._reading(key) as path:
-            result = client.get(path)
-            return bytes(result.bytes()), etag_of(result.meta)
+            if not self._backend.is_remote:
+                return Fetched(*get(1), 1)
+            (data, version), used = patiently(get, self._outage, attempts=attempts, patience_seconds=patience_seconds)
+            return Fetched(data, version, used)
 
     def head(self, key: str) -> ObjectInfo:
         """Raises FetchError."""
         with self._reading(key) as path:
-            meta = self._backend.client.head(path)
-            return ObjectInfo(key, meta["size"], etag_of(meta))
+            return ObjectInfo(key, *self._patiently(lambda attempt: self._backend.head(path, attempt)))
 
     def exists(self, key: str) -> bool:
         try:
@@ -191,7 +202,7 @@ class Store:
 
         def read_range(start: int, length: int) -> bytes:
             with self._reading(key) as path:
-                return bytes(self._backend.client.get_range(path, start=start, length=length))
+                return self._patiently(lambda attempt: self._backend.get_range(path, start, length, attempt))
 
         return io.BufferedReader(Ranges(read_range, self.head(key).size_bytes), _READ_AHEAD_BYTES)
 
@@ -201,45 +212,56 @@ class Store:
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> str:
         """As `put`, from a file of up to 160 GB, in parts of 16 MiB."""
-        return self._put(key, Path(path), chunk_size=_PART_BYTES, max_concurrency=4)
+        return self._put(key, Path(path))
 
     def put_if_absent(self, key: str, data: bytes) -> str:
         """The new etag, or Conflict where the object exists; after a broken connection this writer itself may have made it."""
-        return self._put(key, data, mode="create", use_multipart=False)
+        with self._doing(f"write {self.uri_of(key)}"):
+            path = self._path(key)
+            return self._patiently(lambda attempt: self._backend.create(path, data, attempt), is_repeatable=False)
 
     def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """Replaces the version `etag` and returns the new etag, or raises Conflict where the object is gone or another version."""
         with self._doing(f"write {self.uri_of(key)}"):
-            return self._backend.replace(self._path(key), data, etag)
+            path = self._path(key)
+            return self._patiently(lambda attempt: self._backend.replace(path, data, etag, attempt), is_repeatable=False)
 
-    def _put(self, key: str, data: bytes | Path, **options: Any) -> str:
+    def _put(self, key: str, data: bytes | Path) -> str:
         with self._doing(f"write {self.uri_of(key)}"):
-            return etag_of(self._backend.client.put(self._path(key), data, **options))
+            path = self._path(key)
+            return self._patiently(lambda attempt: self._backend.put(path, data, attempt))
 
     def copy(self, source: str, target: str) -> None:
         """Within this store; replaces `target`. Raises UserError."""
         with self._doing(f"copy {self.uri_of(source)}"):
-            self._backend.client.copy(self._path(source), self._path(target))
+            paths = self._path(source), self._path(target)
+            self._patiently(lambda attempt: self._backend.copy(*paths, attempt))
 
     def delete(self, keys: str | Iterable[str]) -> None:
         """Those that are gone already are no error. Raises UserError."""
         paths = map(self._path, [keys] if isinstance(keys, str) else keys)
         with self._doing(f"delete below {self.uri}"):
             while batch := list(islice(paths, 1000)):
-                self._backend.delete(batch)
+                self._patiently(lambda attempt, batch=batch: self._backend.delete(batch, attempt))  # type: ignore[misc]
 
     def check_readable(self) -> None:
-        """Raises UserError, within some 10 s, where the store cannot be listed. An empty one is readable."""
+        """Raises UserError, within some 10 s, where the store cannot be listed or is one object. An empty one is readable."""
         with self._doing(f"read {self.uri}"):
-            self._backend.probe(self._prefix)
+            is_object = self._backend.probe(self._prefix)
+        if is_object:
+            place = "prefix" if self._backend.is_remote else "folder"
+            raise UserError(f"Cannot read {self.uri}: it is a file; give its {place}.")
 
     def check_writable(self) -> None:
         """Raises UserError, within some 10 s, where an object cannot be written and deleted again."""
         path = self._path(f".artquant-write-check-{secrets.token_hex(8)}")
-        client = self._backend.fetching(PROBE_SECONDS)
         with self._doing(f"write to {self.uri}"):
-            client.put(path, b"")
-            client.delete(path)
+            self._backend.probe_write(path)
+
+    def _patiently(self, call: Callable[[int], T], is_repeatable: bool = True) -> T:
+        if not self._backend.is_remote:  # trouble of a disk does not pass
+            return call(1)
+        return patiently(call, self._outage, patience_seconds=PATIENCE_SECONDS, is_repeatable=is_repeatable)[0]
 
     def _path(self, key: str) -> str:
         if not _is_addressable(key):
@@ -254,6 +276,8 @@ class Store:
             raise FetchError(RejectClass.UNSUPPORTED, f"{error}: rename the object") from error
         try:
             yield path
+        except Exhausted as error:
+            raise FetchError(*explain(error.cause), error.attempts) from error.cause
         except refusals() as error:
             raise FetchError(*explain(error)) from error
 
@@ -262,7 +286,10 @@ class Store:
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
-            yield
+            try:
+                yield
+            except Exhausted as error:
+                raise error.cause from None
         except (AlreadyExistsError, PreconditionError, Changed) as error:
             raise Conflict(f"Cannot {what}: another writer was first.") from error
         except refusals() as error:

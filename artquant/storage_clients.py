@@ -1,67 +1,87 @@
-"""What differs between S3 and a local folder: how to connect, list, replace, and what an error means. Used by `artquant.storage` alone.
+"""The native clients of one S3 bucket: how to connect, list, replace. Used by `artquant.storage` alone.
 
-Paths here are whole: below the bucket, or below `/`.
+Paths here are whole: below the bucket.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import io
+import math
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artquant.errors import UserError
-from artquant.schema import RejectClass
+from artquant.storage_errors import Changed
+from artquant.storage_local import Listed
+from artquant.storage_patience import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from obstore.store import LocalStore, S3Store
+    from obstore.store import S3Store
 
-Listed = tuple[str, int, str]  # path, size in bytes, etag
-
-PROBE_SECONDS = 5.0
+_PROBE_SECONDS = 5.0
 _CONTROL_SECONDS = 120.0  # a part of 16 MiB on a slow line
-_UNFINISHED = re.compile(r"#\d+$")  # how the native client names a local file until it is complete
-_THROTTLES = {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequests"}
-_EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
-
-
-class Changed(Exception):
-    """The object is not the version that was to be replaced."""
+_LIST_SECONDS = 30.0
+_STALL_SECONDS = 3.0  # without a byte, at the first try
+_PART_BYTES = 16 << 20
+_SLOW_LINE = 1 << 20  # bytes a second
 
 
 def etag_of(meta: Any) -> str:
     return (meta["e_tag"] or "").strip('"')
 
 
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true")
+
+
 class S3:
-    """Clients of one bucket, made from the environment when first needed: one for work, one for each deadline of `fetching`."""
+    """Clients of one bucket, made from the environment when first needed: one for each deadline. Only those of listings and of large
+    files try again by themselves, a page or a part at a time; all else is tried again by who calls."""
+
+    is_remote = True
 
     def __init__(self, bucket: str):
         self.bucket = bucket
         self.endpoint = _endpoint()
         self.reach = f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
-        self._fetching: dict[float, S3Store] = {}
-        self.client = self._connect(_CONTROL_SECONDS, {"max_retries": 6, "retry_timeout": timedelta(seconds=60)})
+        self._clients: dict[tuple[float, float, bool], S3Store] = {}
+        self._client(_CONTROL_SECONDS)  # refuses bad settings now
 
-    def fetching(self, timeout_seconds: float) -> S3Store:
-        """A client that never retries and gives up on a request after `timeout_seconds`, its body included."""
-        if timeout_seconds not in self._fetching:
-            self._fetching[timeout_seconds] = self._connect(timeout_seconds, {"max_retries": 0})
-        return self._fetching[timeout_seconds]
+    def _client(self, seconds: float, stall_seconds: float = math.inf, is_patient: bool = False) -> S3Store:
+        """Gives up on a request after `seconds`, its body included, and after `stall_seconds` without a byte."""
+        key = (seconds, min(seconds, stall_seconds), is_patient)
+        if key not in self._clients:
+            retries: dict[str, Any] = {"max_retries": 0}
+            if is_patient:
+                # The time ends the tries, not their number: a refused connection costs none.
+                retries = {"max_retries": 1000, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
+                retries["backoff"] = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2}
+            self._clients[key] = self._connect(*key[:2], retries)
+        return self._clients[key]
 
-    def _connect(self, timeout_seconds: float, retries: Any) -> S3Store:
+    def _reader(self, attempt: int, seconds: float = _CONTROL_SECONDS) -> S3Store:
+        # A request that was lost costs seconds at first; a store that is only slow gets longer and longer.
+        return self._client(seconds, _STALL_SECONDS * 2 ** min(attempt - 1, 10))
+
+    def _writer(self, attempt: int, num_bytes: int = 0) -> S3Store:
+        # Powers of two, so that there are few clients.
+        patient = 2.0 ** math.ceil(math.log2(5 + num_bytes / _SLOW_LINE) + attempt - 1) if attempt < 10 else _CONTROL_SECONDS
+        return self._client(min(_CONTROL_SECONDS, patient))
+
+    def _connect(self, timeout_seconds: float, stall_seconds: float, retries: Any) -> S3Store:
         from obstore.store import S3Store
 
         config: dict[str, Any] = {"region": "us-east-1"}
         timeout = timedelta(seconds=timeout_seconds)
         client: dict[str, Any] = {"timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=5))}
+        if stall_seconds < timeout_seconds:
+            client["read_timeout"] = timedelta(seconds=stall_seconds)
         if self.endpoint:
             config |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
             client["allow_http"] = self.endpoint.startswith("http://")
@@ -72,126 +92,128 @@ class S3:
             except OSError as error:
                 raise UserError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be read: {error.strerror}.") from error
         provider = None
-        if not os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SKIP_SIGNATURE", "").lower() not in ("1", "true"):
+        if not os.environ.get("AWS_ACCESS_KEY_ID") and not _is_set("AWS_SKIP_SIGNATURE"):
             provider = _credential_chain()
             config |= provider.config  # the profile's region
         if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
             config["region"] = region
         return S3Store(self.bucket, config=config, client_options=client, retry_config=retries, credential_provider=provider)  # type: ignore[arg-type]
 
-    def list(self, root: str) -> Iterator[Listed]:
-        from obstore.exceptions import InvalidPathError
+    def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]:
+        result = self._reader(attempt, timeout_seconds).get(path)
+        return bytes(result.bytes()), etag_of(result.meta)
 
-        last = ""
+    def head(self, path: str, attempt: int = 1) -> tuple[int, str]:
+        meta = self._reader(attempt).head(path)
+        return meta["size"], etag_of(meta)
+
+    def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
+        return bytes(self._reader(attempt).get_range(path, start=start, length=length))
+
+    def put(self, path: str, data: bytes | Path, attempt: int) -> str:
+        if isinstance(data, Path):
+            if (num_bytes := data.stat().st_size) > _PART_BYTES:
+                client = self._client(_CONTROL_SECONDS, is_patient=True)
+                return etag_of(client.put(path, data, chunk_size=_PART_BYTES, max_concurrency=4))
+            with data.open("rb") as file:
+                data = file.read(num_bytes)
+        if len(data) > _PART_BYTES:
+            return etag_of(self._client(_CONTROL_SECONDS, is_patient=True).put(path, data))
+        return etag_of(self._writer(attempt, len(data)).put(path, data, use_multipart=False))
+
+    def create(self, path: str, data: bytes, attempt: int) -> str:
+        return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode="create", use_multipart=False))
+
+    def replace(self, path: str, data: bytes, etag: str, attempt: int) -> str:
         try:
-            for page in self.client.list(root or None, chunk_size=1000):
-                for meta in page:
-                    if meta["size"] or self._is_object(meta["path"]):
-                        yield meta["path"], meta["size"], etag_of(meta)
-                    last = meta["path"]
-        except InvalidPathError:
-            yield from self._list_odd(root, last)
-
-    def _is_object(self, path: str) -> bool:
-        # The native client strips the slash of an empty `dir/`; then there is nothing at `dir`.
-        try:
-            self.client.head(path)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
-        """Goes on after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
-        import boto3
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        client = boto3.client("s3", endpoint_url=self.endpoint, region_name=self.client.config.get("region"))
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=f"{root}/" if root else "", StartAfter=after)
-        try:
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    if entry["Size"] or not entry["Key"].endswith("/"):
-                        yield entry["Key"], entry["Size"], entry["ETag"].strip('"')
-        except (BotoCoreError, ClientError) as error:
-            raise OSError(errno.EIO, str(error)) from error
-
-    def probe(self, root: str) -> None:
-        from obstore.exceptions import InvalidPathError
-
-        with contextlib.suppress(InvalidPathError):
-            next(iter(self.fetching(PROBE_SECONDS).list(root or None, chunk_size=1)), None)
-
-    def replace(self, path: str, data: bytes, etag: str) -> str:
-        try:
-            return etag_of(self.client.put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
+            return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise
             raise Changed(path) from error
 
-    def delete(self, paths: Sequence[str]) -> None:
-        self.client.delete(paths)
+    def copy(self, source: str, target: str, attempt: int) -> None:
+        self._writer(attempt + 2).copy(source, target)  # the store itself moves the bytes
 
-
-class Local:
-    """The file system from `/` down. The native client writes beside the target and renames; listing and replacing are done here."""
-
-    reach = "check the disk"
-
-    def __init__(self) -> None:
-        from obstore.store import LocalStore
-
-        self.client = LocalStore()
-
-    def fetching(self, timeout_seconds: float) -> LocalStore:
-        return self.client
+    def delete(self, paths: Sequence[str], attempt: int) -> None:
+        self._writer(attempt + 1).delete(paths)
 
     def list(self, root: str) -> Iterator[Listed]:
-        return _walk(f"/{root}", root, frozenset()) if os.path.isdir(f"/{root}") else iter(())
+        """The native client strips the last slash of a key. So an empty `dir/` (a marker) is told by asking whether there is a `dir`,
+        and of two entries of one path the second is `path/`."""
+        from obstore.exceptions import InvalidPathError
 
-    def probe(self, root: str) -> None:
-        os.scandir(f"/{root}").close()
-
-    def replace(self, path: str, data: bytes, etag: str) -> str:
+        last = ""
+        open_paths: list[str] = []  # those of which `path/` may still come, in the order of the keys
         try:
-            folder = os.open(os.path.dirname(f"/{path}"), os.O_RDONLY)
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX)  # the folder itself, so that no lock file is left in it
-                if etag_of(self.client.head(path)) != etag:
-                    raise Changed(path)
-                return etag_of(self.client.put(path, data))
-            finally:
-                os.close(folder)
-        except FileNotFoundError as error:
-            raise Changed(path) from error
+            for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, chunk_size=1000):
+                for meta in page:
+                    path, size, etag = meta["path"], meta["size"], etag_of(meta)
+                    last = path
+                    while open_paths and not path.startswith(open_paths[-1]):
+                        open_paths.pop()
+                    if path == root:
+                        # `root` lies beside the collection, `root/` in it: a row only if it holds something.
+                        if size and not self._is_object(path, etag):
+                            yield f"{root}//", size, etag
+                    elif open_paths and open_paths[-1] == path:
+                        if size:
+                            yield f"{path}/", size, etag
+                    elif size or self._is_object(path):
+                        open_paths.append(path)
+                        yield path, size, etag
+        except InvalidPathError:
+            yield from self._list_odd(root, last)
 
-    def delete(self, paths: Sequence[str]) -> None:
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                self.client.delete(path)
+    def _is_object(self, path: str, etag: str = "") -> bool:
+        try:
+            found = self._client(_LIST_SECONDS, is_patient=True).head(path)
+        except FileNotFoundError:
+            return False
+        return not etag or etag_of(found) == etag
 
+    def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
+        """Goes on after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
+        import boto3
+        from botocore import UNSIGNED
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
 
-def _walk(folder: str, path: str, above: frozenset[tuple[int, int]]) -> Iterator[Listed]:
-    """Files below `folder` in byte order of their paths, through links to folders but not in circles."""
-    status = os.stat(folder)
-    if (status.st_dev, status.st_ino) in above:
-        return
-    above |= {(status.st_dev, status.st_ino)}
-    with os.scandir(folder) as entries:
-        names = sorted((os.fsencode(entry.name) + (b"/" if entry.is_dir() else b""), entry.name) for entry in entries)
-    for sort_key, name in names:
-        # A name that is not UTF-8 gets a path under which nothing is found, and so becomes a row.
-        below = f"{path}/{os.fsencode(name).decode('utf-8', 'replace')}".lstrip("/")
-        if sort_key.endswith(b"/"):
-            yield from _walk(f"{folder}/{name}", below, above)
-        elif not _UNFINISHED.search(name):
-            try:
-                status = os.stat(f"{folder}/{name}")
-            except FileNotFoundError:  # a link that leads nowhere
-                yield below, 0, ""
-                continue
-            if stat.S_ISREG(status.st_mode):
-                yield below, status.st_size, f"{status.st_ino:x}-{status.st_mtime_ns // 1000:x}-{status.st_size:x}"
+        signing = Config(signature_version=UNSIGNED) if _is_set("AWS_SKIP_SIGNATURE") else None
+        client = boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name=self._client(_CONTROL_SECONDS).config.get("region"), config=signing
+        )
+        payer = {"RequestPayer": "requester"} if _is_set("AWS_REQUEST_PAYER") else {}
+        prefix = f"{root}/" if root else ""
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **payer)
+        try:
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    if entry["Size"] or not entry["Key"].endswith("/"):
+                        yield entry["Key"], entry["Size"], entry["ETag"].strip('"')
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise OSError(f"status code: {status} <Code>{error.response.get('Error', {}).get('Code', '')}</Code>") from error
+        except BotoCoreError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    def probe(self, root: str) -> bool:
+        """True where there is nothing below `root` but one object of that name."""
+        from obstore.exceptions import InvalidPathError
+
+        client = self._client(_PROBE_SECONDS)
+        with contextlib.suppress(InvalidPathError):
+            if any(meta["path"] != root for page in client.list(root or None, chunk_size=2) for meta in page[:2]) or not root:
+                return False
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                client.head(root)
+                return True
+        return False
+
+    def probe_write(self, path: str) -> None:
+        client = self._client(_PROBE_SECONDS)
+        client.put(path, b"")
+        client.delete(path)
 
 
 class Ranges(io.RawIOBase):
@@ -224,65 +246,25 @@ class Ranges(io.RawIOBase):
         return length
 
 
-@cache
-def refusals() -> tuple[type[Exception], ...]:
-    """What the native client and the file system raise when they refuse or fail."""
-    from obstore.exceptions import BaseError
-
-    return BaseError, OSError
-
-
-def explain(error: Exception) -> tuple[RejectClass, str]:
-    """The class and a few words. 5xx and 429 count as THROTTLED; no connection, no answer in time or half an answer as TIMEOUT."""
-    text = str(error)
-    status = int(found[1]) if (found := re.search(r"status code: (\d{3})", text)) else 0
-    code = found[1] if (found := re.search(r"<Code>(\w+)</Code>", text)) else ""
-    detail = " ".join(filter(None, (str(status or ""), code)))
-    number = getattr(error, "errno", None) or (int(found[1]) if (found := re.search(r"os error (\d+)", text)) and not status else 0)
-    if status == 429 or status >= 500 or code in _THROTTLES:  # some stores throttle with a 403
-        return RejectClass.THROTTLED, f"the store is overloaded or failing ({detail})"
-    if code == "NoSuchBucket":
-        return RejectClass.MISSING, "the bucket does not exist"
-    if isinstance(error, FileNotFoundError) or status == 404 or (not status and number in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)):
-        return RejectClass.MISSING, "the object does not exist"
-    if code in _EXPIRED:
-        return RejectClass.DENIED, f"the credentials are out of date ({detail})"
-    if status == 408 or "kind: Timeout" in text or "TimedOut" in text:
-        return RejectClass.TIMEOUT, "no answer in time"
-    if status in (301, 307, 400) or "BareRedirect" in text:
-        return RejectClass.DENIED, f"the store refuses the request ({detail or 'redirect'}): is AWS_REGION the bucket's region?"
-    if status >= 400 or "Unauthenticated" in type(error).__name__ or number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return RejectClass.DENIED, f"access is denied ({detail or 'by the file system'})"
-    if number and "Generic S3 error" not in text:
-        return RejectClass.TIMEOUT, os.strerror(number)
-    if "certificate" in text.lower():
-        return RejectClass.TIMEOUT, "the server's certificate is not trusted (AWS_CA_BUNDLE names those that are)"
-    if "Connect" in text or "dns error" in text:
-        return RejectClass.TIMEOUT, "no connection"
-    if "IncompleteBody" in text or "kind: Interrupted" in text:
-        return RejectClass.TIMEOUT, "the answer broke off"
-    return RejectClass.TIMEOUT, text.partition("\n")[0][:200]
-
-
-def sentence(error: Exception, doing: str, reach: str) -> str:
-    """What a person reads when `doing` ('write s3://b/k') failed; `reach` is the advice where there was no answer."""
-    reject_class, detail = explain(error)
-    advice = {
-        RejectClass.MISSING: "create it, or correct the address",
-        RejectClass.DENIED: "check the credentials and what they allow",
-        RejectClass.THROTTLED: "try again later",
-        RejectClass.TIMEOUT: reach,
-    }[reject_class]
-    return f"Cannot {doing}: {detail.replace('the object', 'it')}; {advice}."
-
-
 def _endpoint() -> str | None:
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
         if value := os.environ.get(name):
-            if not re.fullmatch(r"https?://[^/@]+/?", value):
-                raise UserError(f"{name} takes http://host:port or https://host:port, without a path or credentials.")
-            return value.rstrip("/")
+            return _checked_endpoint(name, value)
+    if os.environ.get("AWS_ACCESS_KEY_ID") or _is_set("AWS_SKIP_SIGNATURE"):
+        return None
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    with contextlib.suppress(BotoCoreError):  # a profile that does not exist is refused where its credentials are sought
+        if value := Session().get_scoped_config().get("endpoint_url"):
+            return _checked_endpoint("endpoint_url of the AWS profile", value)
     return None
+
+
+def _checked_endpoint(name: str, value: str) -> str:
+    if not re.fullmatch(r"https?://[^/@]+/?", value):
+        raise UserError(f"{name} takes http://host:port or https://host:port, without a path or credentials.")
+    return value.rstrip("/")
 
 
 def _credential_chain() -> Any:

@@ -173,3 +173,35 @@ def test_a_candidate_is_judged_on_as_many_gpus_as_it_was_trained_on_unless_it_is
     trained_on = load_spec(TrainSpec, None, ["fit.num_gpus=1"])
     assert trained_on.judging_engine.num_gpus == 1 and not trained_on.judging_engine.critique
     assert load_spec(TrainSpec, None, ["fit.num_gpus=1", "engine.num_gpus=0"]).judging_engine.num_gpus == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "patterns"),
+    [
+        ("[*.txt,*.csv]", ("*.txt", "*.csv")),
+        ("*.txt, *.csv", ("*.txt", "*.csv")),
+        ("'*.txt','*.csv'", ("*.txt", "*.csv")),
+        ("[*.txt]", ("*.txt",)),
+        ("[[ab]*.jpg,*.txt]", ("[ab]*.jpg", "*.txt")),
+        ("[ab]*.jpg", ("[ab]*.jpg",)),
+        ("[a,b]*[cd]", ("[a,b]*[cd]",)),
+        ("['a, b*']", ("a, b*",)),
+        ("[]", ()),
+    ],
+)
+def test_patterns_are_parted_by_commas_outside_of_classes(text: str, patterns: tuple[str, ...]):
+    assert load(f"exclude={text}").exclude == patterns
+
+
+@pytest.mark.parametrize("text", ["[*.tsv", "*.tsv]", "*.{jpg,png}", "*.txt *.csv", "*.txt;*.csv", "a,,b", "5", "['*.txt', '[a']"])
+def test_patterns_that_would_match_nothing_are_refused(text: str):
+    with pytest.raises(UserError, match="exclude cannot be"):
+        load(f"exclude={text}")
+
+
+@pytest.mark.parametrize(
+    "override", ["limit=true", "limit=010", "limit=1:30", "limit=0x10", "run_date=0", "run_date=20261121", "max_failed_fraction=no"]
+)
+def test_a_value_that_would_be_read_as_another_is_refused(override: str):
+    with pytest.raises(UserError, match=f"{override.partition('=')[0]} cannot be"):
+        load(override)

@@ -91,16 +91,16 @@ def test_a_local_listing_follows_links_but_not_in_circles(tmp_path: Path) -> Non
     (root / "tab\t").write_bytes(b"x")
     Path(os.fsdecode(os.fsencode(root) + b"/latin\xe9")).write_bytes(b"x")
     store = open_store(str(root))
-    assert [info.key for info in store.list()] == ["a.jpg", "a/1.jpg", "broken", "latin\ufffd", "linked/b.jpg", "tab\t"]
-    for key in ("broken", "latin\ufffd"):
-        with pytest.raises(FetchError, match="does not exist"):
+    assert [info.key for info in store.list()] == ["a.jpg", "a/1.jpg", "broken", "half#1", "latin\ufffde9", "linked/b.jpg", "tab\t"]
+    for key, words in {"broken": "does not exist", "latin\ufffde9": "not UTF-8"}.items():
+        with pytest.raises(FetchError, match=words):
             store.fetch(key)
 
 
 def test_an_absent_or_wrong_local_folder_ends_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    for name in ("absent", "file"):
-        with pytest.raises(UserError, match="Cannot read file://.*does not exist"):
+    for name, words in {"absent": "does not exist", "file": "is a file; give its folder"}.items():
+        with pytest.raises(UserError, match=f"Cannot read file://.*{words}"):
             open_store(str(tmp_path / name)).check_readable()
     with pytest.raises(UserError, match="Cannot write"):
         open_store(str(tmp_path / "file")).check_writable()

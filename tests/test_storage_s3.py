@@ -33,7 +33,7 @@ def test_a_wrong_key_pair_is_denied(s3_store: Store, monkeypatch: pytest.MonkeyP
         with pytest.raises(UserError, match="access is denied.*check the credentials"):
             check()
     with pytest.raises(FetchError) as error:
-        store.fetch("secret")
+        store.fetch("secret", patience_seconds=0)
     assert (error.value.reject_class, error.value.attempts) == (RejectClass.DENIED, 2)
 
 
@@ -84,7 +84,7 @@ def test_an_endpoint_where_nobody_listens_ends_in_a_sentence(s3_store: Store, mo
             with pytest.raises(UserError, match=f"no connection.*{endpoint}"):
                 check()
         with pytest.raises(FetchError, match="no connection") as error:
-            store.fetch("k", attempts=2)
+            store.fetch("k", attempts=2, patience_seconds=0)
     assert (error.value.reject_class, error.value.attempts) == (RejectClass.TIMEOUT, 2)
 
 
@@ -164,7 +164,7 @@ def troubled(s3_store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store
 )
 def test_trouble_is_classified_and_tried_again(troubled: Store, what: str, expected: RejectClass, message: str, attempts: int) -> None:
     with pytest.raises(FetchError, match=message) as error:
-        troubled.fetch(f"{what}-99", attempts=3, timeout_seconds=0.3 if what == "silent" else 60)
+        troubled.fetch(f"{what}-99", attempts=3, patience_seconds=0, timeout_seconds=0.3 if what == "silent" else 60)
     assert (error.value.reject_class, error.value.attempts) == (expected, attempts)
     assert Trouble.asked[f"{what}-99"] == attempts
     assert troubled.fetch(f"{what}-1", attempts=3, timeout_seconds=2 if what == "silent" else 60) == (b"well", "e", 2)

@@ -74,12 +74,13 @@ def check_remote(overrides: list[str]) -> None:
 def check_places(spec: ScoreSpec) -> None:
     """Raises UserError where the input cannot be read or holds no artwork, or the output cannot be written or has such a run already."""
     from artquant.results import layout
-    from artquant.results.plan import due
+    from artquant.results.plan import due, refuse_overlap
     from artquant.storage import FetchError, open_store
 
     assert spec.input and spec.output
     source, store = open_store(spec.input), open_store(spec.output)
     source.check_readable()
+    refuse_overlap(spec.input, spec.output)
     next(due(source.list(), source.uri_of, spec.exclude, Counter()))
     try:
         is_taken = store.exists(layout.run_key(spec.run_id, "plan.parquet"))

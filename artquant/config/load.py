@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from artquant.config.section import Section
+from artquant.config.values import is_odd_number
 from artquant.errors import UserError
 
 SpecT = TypeVar("SpecT", bound=Section)
@@ -103,9 +104,12 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         place[last] = text  # run_id=20261121 is a name, not a number
         return
     try:
-        place[last] = yaml.safe_load(text)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        place[last] = text
+        value = text
+    if is_odd_number(value, text):
+        raise UserError(f"{key} cannot be {text!r}: write a number in decimals, without zeros in front.")
+    place[last] = value
 
 
 def _sentence(kind: type[Section], error: ValidationError) -> str:
@@ -121,7 +125,8 @@ def _sentence(kind: type[Section], error: ValidationError) -> str:
     context = {name: f"{value:g}" if isinstance(value, float) else value for name, value in first.get("ctx", {}).items()}
     if first["type"] == "model_type":
         context |= {"name": key, "first": next(iter((_section(kind, key) or kind).model_fields))}
-    what = _TAKES.get(first["type"], first["msg"].removeprefix("Value error, ")).format(**context)
+    takes_what = _TAKES.get(first["type"])
+    what = takes_what.format(**context) if takes_what else first["msg"].removeprefix("Value error, ")
     about = field.description if field else None
     return f"{key} cannot be {str(first['input'])[:100]!r}: {what[0].lower() + what[1:]}{f' ({about})' if about else ''}."
 

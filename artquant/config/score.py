@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from artquant.config.section import Section, checked_name
+from artquant.config.values import Patterns
 
 StallMinutes: Any = Field(
     15.0,
@@ -22,7 +23,8 @@ class FetchSpec(Section):
     )
     threads: int = Field(16, ge=1, le=256, description="objects in flight in each worker")
     decode_threads: int = Field(2, ge=1, le=64, description="pictures that each worker decodes at a time")
-    attempts: int = Field(4, ge=1, le=20, description="tries for an object while the trouble is transient")
+    attempts: int = Field(4, ge=1, le=20, description="tries for an object at the least, while the trouble is of a kind that passes")
+    patience_seconds: float = Field(120.0, ge=0, description="how long such trouble is waited for, per object; 0: by attempts alone")
     timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
     max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")
     full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
@@ -74,7 +76,7 @@ class ScoreSpec(Section):
     model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
-    exclude: tuple[str, ...] = Field((), description="patterns of keys that are no artworks, as in *.tsv")
+    exclude: Patterns = Field((), description="patterns of keys that are no artworks, as in *.tsv")
     limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
@@ -84,11 +86,6 @@ class ScoreSpec(Section):
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @field_validator("run_id")
     @classmethod

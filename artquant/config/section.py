@@ -1,8 +1,11 @@
 """What all settings share: a section refuses what it does not know, and does not change."""
 
 import re
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from artquant.config.values import meant
 
 
 def checked_name(value: str) -> str:
@@ -13,3 +16,8 @@ def checked_name(value: str) -> str:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        return meant(value, cls.model_fields[info.field_name or ""].annotation)

@@ -57,7 +57,15 @@ class Loader:
 
     def _fetch(self, row: dict[str, Any], arriving: Future[Fetched]) -> None:
         try:
-            arriving.set_result(self.store.fetch(row["artwork_id"], attempts=self.spec.attempts, timeout_seconds=self.spec.timeout_seconds))
+            fetched = self.store.fetch(
+                row["artwork_id"],
+                attempts=self.spec.attempts,
+                patience_seconds=self.spec.patience_seconds,
+                timeout_seconds=self.spec.timeout_seconds,
+                size_bytes=row.get("size_bytes"),
+                etag=row["etag"],
+            )
+            arriving.set_result(fetched)
         except BaseException as error:
             arriving.set_exception(error)
 

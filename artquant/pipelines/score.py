@@ -227,6 +227,9 @@ def describe(
     )
 
 
+_THUMBNAIL_SECONDS = 5.0  # a page is not worth a longer wait
+
+
 def picture_of(source: Store, fetch: FetchSpec, work: Artwork) -> bytes | None:
     return thumbnail_of(source, fetch, work.artwork_id)
 
@@ -234,7 +237,7 @@ def picture_of(source: Store, fetch: FetchSpec, work: Artwork) -> bytes | None:
 def thumbnail_of(source: Store, fetch: FetchSpec, artwork_id: str) -> bytes | None:
     """A small JPEG of an artwork, fetched once more: engines may look at smaller pictures than people. None where it is gone by now."""
     try:
-        data = source.fetch(artwork_id, attempts=fetch.attempts, timeout_seconds=fetch.timeout_seconds).data
+        data = source.fetch(artwork_id, attempts=1, patience_seconds=0, timeout_seconds=min(_THUMBNAIL_SECONDS, fetch.timeout_seconds)).data
         return images.thumbnail(images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels), THUMBNAIL_SIZE)
     except Reject:
         return None

@@ -62,7 +62,9 @@ class TheoryStage:
 
     def _load(self, artwork_id: str) -> np.ndarray | None:
         try:
-            data = self.store.fetch(artwork_id, attempts=self.fetch.attempts, timeout_seconds=self.fetch.timeout_seconds).data
+            fetch = self.fetch
+            waits = {"attempts": fetch.attempts, "patience_seconds": fetch.patience_seconds, "timeout_seconds": fetch.timeout_seconds}
+            data = self.store.fetch(artwork_id, **waits).data
             return images.load(data, self.image_size, max_pixels=self.fetch.max_pixels, fast=not self.fetch.full_decode).pixels
         except Reject:
             return None

@@ -5,6 +5,7 @@ from typing import Literal
 from urllib.parse import quote
 
 CURRENT = "CURRENT"
+RESULT_FOLDERS = ("scores", "rejects", "runs", "evaluations", "_staging")  # no collection lies in one of these
 Kind = Literal["scores", "rejects"]
 
 

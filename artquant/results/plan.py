@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import tempfile
 import threading
 from collections import Counter
@@ -15,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from artquant.errors import UserError
+from artquant.results.layout import RESULT_FOLDERS
 from artquant.schema import Reason, plan_schema
-from artquant.storage import ObjectInfo, Store
+from artquant.storage import ObjectInfo, Store, open_store
 
 SMALL_SHARD, LARGE_SHARD = 128, 2048
 _SMALL_COLLECTION = 100_000  # artworks; a larger one is cut into larger shards, so that the plan's footer stays small
@@ -38,6 +40,26 @@ def id_sum(artwork_ids: Iterable[str]) -> int:
     """A checksum of a set of ids that does not depend on order or split: the sum of their 64-bit hashes, modulo 2^64."""
     hashes = (int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little") for i in artwork_ids)
     return sum(hashes) % 2**64
+
+
+def refuse_overlap(input_uri: str, output_uri: str) -> None:
+    """Raises UserError where the next night would list results as artworks: the output is the input or lies in it, or the input lies
+    where results are kept. Folders are compared where their links lead."""
+    source, target = _parts(input_uri), _parts(output_uri)
+    if target[: len(source)] == source:
+        raise UserError(
+            f"The output {output_uri} lies in the input {input_uri}, so the next run would take the results for artworks: "
+            "give them places beside each other."
+        )
+    if source[: len(target)] == target and source[len(target)] in RESULT_FOLDERS:
+        raise UserError(f"The input {input_uri} holds results of the output {output_uri}: give the place of the pictures.")
+
+
+def _parts(uri: str) -> list[str]:
+    uri = open_store(uri).uri
+    if uri.startswith("file://"):
+        uri = f"file://{os.path.realpath(uri.removeprefix('file://'))}"
+    return [part for part in uri.split("/") if part]
 
 
 def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter) -> Iterator[dict[str, Any]]:

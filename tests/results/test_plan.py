@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artquant.errors import UserError
-from artquant.results.plan import LARGE_SHARD, SMALL_SHARD, Plan, due, id_sum, write_plan
+from artquant.results.plan import LARGE_SHARD, SMALL_SHARD, Plan, due, id_sum, refuse_overlap, write_plan
 from artquant.schema import Reason, plan_schema
 from artquant.storage import ObjectInfo, Store, open_store
 
@@ -130,3 +130,33 @@ def test_a_large_collection_is_cut_into_large_shards_and_streamed(tmp_path: Path
     assert len(plan.shard(0)) == LARGE_SHARD and len(plan.shard(summary.num_shards - 1)) == num % LARGE_SHARD
     assert plan.shard(7)[5]["artwork_id"] == f"a/{7 * LARGE_SHARD + 5:06d} ü.jpg"
     assert Row.most <= 100_000 + 2 * LARGE_SHARD, "rows were gathered beyond the bounded first part"
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("s3://buck/art", "s3://buck/art"),
+        ("s3://buck/art", "s3://buck/art/out"),
+        ("s3://buck", "s3://buck/out"),
+        ("{}/art", "file://{}/art/out"),
+        ("{}/linked", "{}/art/out"),
+        ("{}/out/scores", "{}/out"),
+    ],
+)
+def test_results_that_the_next_night_would_list_are_refused(tmp_path, monkeypatch, source, target):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    (tmp_path / "art").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path / "art")
+    with pytest.raises(UserError, match="give"):
+        refuse_overlap(source.format(tmp_path), target.format(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("s3://buck/art", "s3://buck/art-out"), ("s3://buck/x", "s3://other/x"), ("{}/out/art", "{}/out"), ("/data/art", "s3://data/art")],
+)
+def test_places_beside_each_other_are_fine(tmp_path, monkeypatch, source, target):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    refuse_overlap(source.format(tmp_path), target.format(tmp_path))

@@ -1,0 +1,77 @@
+"""What people write for a value and what they do not mean by it: lists of patterns, numbers, dates."""
+
+import re
+from datetime import date
+from typing import Annotated, Any, get_args
+
+from pydantic import BeforeValidator
+
+_CLASS = re.compile(r"\[!?\]?[^\]]*\]")  # as fnmatch reads it
+
+
+def meant(value: Any, annotation: Any) -> Any:
+    """The value; ValueError where pydantic would take true for 1, or a number for seconds since 1970."""
+    kinds = (annotation, *get_args(annotation))
+    if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
+        raise ValueError("it takes a number")
+    if date in kinds and (isinstance(value, int | float) or (isinstance(value, str) and value.isdigit())):
+        raise ValueError("write a date as 2026-11-21")
+    return value
+
+
+def is_odd_number(value: Any, text: str) -> bool:
+    """Whether YAML reads `text` as another number than people do: 010 is eight, 1:30 is ninety."""
+    return type(value) in (int, float) and (":" in text or re.match(r"[+-]?0[\d_xb]", text.strip()) is not None)
+
+
+def checked_patterns(value: Any) -> Any:
+    """'*.txt,*.csv' and '[*.txt, *.csv]' -> ('*.txt', '*.csv'); '[ab]*.jpg' is one pattern with a class of characters.
+
+    A comma outside a class parts two patterns in a text; in a list each entry is one. Raises ValueError for what would match nothing.
+    """
+    if isinstance(value, str):
+        value = [part.strip().strip("'\"") for part in _split(value)]
+    if isinstance(value, list | tuple):
+        for pattern in value:
+            if isinstance(pattern, str):
+                _check(pattern)
+        return tuple(value)
+    return value
+
+
+def _split(text: str) -> list[str]:
+    text = text.strip()
+    if _is_bracketed(text):
+        text = text[1:-1]
+    parts, start, depth = [], 0, 0
+    for place, character in enumerate(text):
+        depth += (character in "[{") - (character in "]}")
+        if character == "," and depth <= 0:
+            parts.append(text[start:place])
+            start = place + 1
+    return [*parts, text[start:]]
+
+
+def _is_bracketed(text: str) -> bool:
+    """Whether the bracket at the start is closed by the one at the end: '[ab]*[cd]' is not."""
+    depth = 0
+    for place, character in enumerate(text):
+        depth += (character == "[") - (character == "]")
+        if depth <= 0:
+            return place > 0 and place == len(text) - 1
+    return False
+
+
+def _check(pattern: str) -> None:
+    rest = _CLASS.sub("", pattern)
+    if not pattern:
+        raise ValueError("one of its patterns is empty: part them by one comma each, as in *.txt,*.csv")
+    if "[" in rest or "]" in rest:
+        raise ValueError("a bracket is not closed or not opened: write [[] or []] for a bracket in a name, a list as [*.txt,*.csv]")
+    if re.search(r"\{[^}]*,.*\}", rest):
+        raise ValueError("braces are no alternatives here: give several patterns, as in *.txt,*.csv, or write [{] for a brace in a name")
+    if re.search(r"[\s;|]\*\.", rest):
+        raise ValueError("part patterns by commas, as in *.txt,*.csv")
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(checked_patterns)]
