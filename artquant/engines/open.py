@@ -63,6 +63,7 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
         from artquant.engines.vllm_engine import VllmEngine
 
         return VllmEngine(checkpoint, spec)
+    import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
     from artquant.engines.chat_engine import ChatEngine
     from artquant.engines.torch_engine import TorchEngine
 

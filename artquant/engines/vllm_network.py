@@ -22,8 +22,8 @@ from vllm.model_executor.models.utils import maybe_prefix
 from vllm.multimodal import MULTIMODAL_REGISTRY
 
 from artquant.engines.vllm_processor import DummyInputs, MultiModalProcessor, ProcessingInfo
-from artquant.model.adapter import is_adapter
 from artquant.model.configuration import MPLUGOwl2Config
+from artquant.model.location import is_adapter
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import normalise
 from artquant.model.vision import VisionModel, VisualAbstractor

@@ -4,7 +4,7 @@
 def register() -> None:
     from vllm import ModelRegistry
 
-    import artquant.model  # noqa: F401  transformers learns `mplug_owl2`
+    import artquant.model.auto  # noqa: F401  transformers learns `mplug_owl2`
 
     # By name: a process that only asks for the class must not load it.
     ModelRegistry.register_model("MPLUGOwl2LlamaForCausalLM", "artquant.engines.vllm_network:VllmMPLUGOwl2")

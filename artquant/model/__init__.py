@@ -1,15 +1,23 @@
-"""ArtQuant's network, its processor and its checkpoints. Importing this room makes transformers' Auto classes know `mplug_owl2`."""
+"""ArtQuant's network, its processor and its checkpoints. Taking a class from here makes transformers' Auto classes know `mplug_owl2`."""
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
+from typing import TYPE_CHECKING, Any
 
-from artquant.model.configuration import MPLUGOwl2Config
-from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Model
-from artquant.model.processing import MPLUGOwl2ImageProcessor, MPLUGOwl2Processor
-
-AutoConfig.register("mplug_owl2", MPLUGOwl2Config, exist_ok=True)
-AutoModelForImageTextToText.register(MPLUGOwl2Config, MPLUGOwl2LlamaForCausalLM, exist_ok=True)
-AutoModelForCausalLM.register(MPLUGOwl2Config, MPLUGOwl2LlamaForCausalLM, exist_ok=True)
-AutoImageProcessor.register(MPLUGOwl2Config, slow_image_processor_class=MPLUGOwl2ImageProcessor, exist_ok=True)
-AutoProcessor.register(MPLUGOwl2Config, MPLUGOwl2Processor, exist_ok=True)
+if TYPE_CHECKING:
+    from artquant.model.auto import (
+        MPLUGOwl2Config,
+        MPLUGOwl2ImageProcessor,
+        MPLUGOwl2LlamaForCausalLM,
+        MPLUGOwl2Model,
+        MPLUGOwl2Processor,
+    )
 
 __all__ = ["MPLUGOwl2Config", "MPLUGOwl2ImageProcessor", "MPLUGOwl2LlamaForCausalLM", "MPLUGOwl2Model", "MPLUGOwl2Processor"]
+
+
+def __getattr__(name: str) -> Any:
+    """The classes when they are asked for: a look at a checkpoint's folder takes milliseconds, torch and transformers take seconds."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from artquant.model import auto
+
+    return getattr(auto, name)

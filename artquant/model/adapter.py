@@ -1,6 +1,5 @@
 """The published adapter layout: LoRA weights and retrained visual parts, applied over a base checkpoint and merged."""
 
-import json
 import os
 import pickle
 from collections.abc import Set
@@ -10,18 +9,6 @@ import torch
 
 _NON_LORA = "non_lora_trainables.bin"
 _PREFIX = "base_model.model."
-
-
-def is_adapter(folder: str | os.PathLike) -> bool:
-    return (Path(folder) / "adapter_config.json").is_file()
-
-
-def base_of(folder: str | os.PathLike) -> str:
-    """The base checkpoint that an adapter names. Raises ValueError where it names none."""
-    base = json.loads((Path(folder) / "adapter_config.json").read_text()).get("base_model_name_or_path")
-    if not base:
-        raise ValueError(f"the adapter in {folder} names no base checkpoint: give one with base=")
-    return base
 
 
 def merge_adapter(model, folder: str | os.PathLike):

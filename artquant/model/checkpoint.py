@@ -1,4 +1,9 @@
-"""A checkpoint as a whole: weights, processor, prompts, and the digests that say which scores it made."""
+"""A checkpoint as a whole: weights, processor, prompts, and the digests that say which scores it made.
+
+torch and transformers are imported where something is loaded: to open a checkpoint, and so to refuse what is none, takes milliseconds.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -6,22 +11,19 @@ import re
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import AutoModelForImageTextToText
-from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+from typing import TYPE_CHECKING, Any
 
 from artquant.identity import Identity
-from artquant.model.adapter import base_of, is_adapter, merge_adapter
-from artquant.model.chat import ChatProcessor
-from artquant.model.configuration import MPLUGOwl2Config
-from artquant.model.location import local_folder
-from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
-from artquant.model.processing import CLIP_MEAN, CLIP_STD, MPLUGOwl2Processor
+from artquant.model.location import base_of, is_adapter, local_folder
 from artquant.prompts import Prompts
 
-OWN = MPLUGOwl2Config.model_type
+if TYPE_CHECKING:
+    import torch
+
+    from artquant.model import MPLUGOwl2Config, MPLUGOwl2Processor
+    from artquant.model.chat import ChatProcessor
+
+OWN = "mplug_owl2"
 _WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
 _TEMPLATE = ".jinja"  # what another backbone is asked in
 _CARD = "card.json"  # of a registry: what is said of a model is not the model
@@ -42,7 +44,7 @@ class Checkpoint:
     backbone: str
 
     @classmethod
-    def open(cls, location: str, base: str | None = None) -> "Checkpoint":
+    def open(cls, location: str, base: str | None = None) -> Checkpoint:
         """The checkpoint at a folder, an `s3://` prefix or a hub name; all of it is read once for the digest.
 
         Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint that answers questions about pictures.
@@ -78,26 +80,42 @@ class Checkpoint:
 
     def load_model(self, dtype: torch.dtype) -> Any:
         """`MPLUGOwl2LlamaForCausalLM`, or what transformers makes of another backbone; an adapter is merged into its base."""
+        from artquant.model import MPLUGOwl2LlamaForCausalLM
+
         if self.is_own:
             return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
+        from transformers import AutoModelForImageTextToText
+
+        from artquant.model.adapter import merge_adapter
+
         model = AutoModelForImageTextToText.from_pretrained(self.whole_folder, dtype=dtype, trust_remote_code=False)
         return merge_adapter(model, self.folder) if self.base_location else model
 
     def load_config(self) -> MPLUGOwl2Config:
+        from artquant.model import MPLUGOwl2Config
+
         return MPLUGOwl2Config.from_pretrained(self.folder)
 
     def load_skeleton(self) -> tuple[Any, list[str]]:
         """The network without its weights (an adapter's base), and the names of those that it needs and does not find."""
+        from transformers import AutoModelForImageTextToText
+
+        from artquant.model import MPLUGOwl2LlamaForCausalLM
+
+        kind: Any
         kind, options = (MPLUGOwl2LlamaForCausalLM, {}) if self.is_own else (AutoModelForImageTextToText, {"trust_remote_code": False})
         model, found = kind.from_pretrained(self.whole_folder, device_map="meta", output_loading_info=True, **options)
         return model, sorted(found["missing_keys"])
 
     def load_processor(self) -> MPLUGOwl2Processor | ChatProcessor:
+        from artquant.model import MPLUGOwl2Processor
+
         return MPLUGOwl2Processor.from_pretrained(self.whole_folder) if self.is_own else self._chat_processor
 
     def identity(self, dtype: str, full_decode: bool = False) -> Identity:
         """What scores of this checkpoint depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
         from artquant import images
+        from artquant.model.processing import CLIP_MEAN, CLIP_STD
 
         mean, std = (CLIP_MEAN, CLIP_STD) if self.is_own else self._chat_processor.normalisation
         preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), mean, std])
@@ -111,6 +129,8 @@ class Checkpoint:
 
     @cached_property
     def _chat_processor(self) -> ChatProcessor:
+        from artquant.model.chat import ChatProcessor
+
         return ChatProcessor.from_pretrained(self.whole_folder)
 
 
@@ -142,7 +162,11 @@ def _folder(location: str) -> str:
 
 def _backbone(location: str) -> str:
     kind = json.loads((Path(_folder(location)) / "config.json").read_text()).get("model_type")
-    if kind != OWN and kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+    if kind == OWN:
+        return kind
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise ValueError(f"{location} is a checkpoint of {kind!r}, which is no image-text-to-text model of transformers")
     return kind
 

@@ -1,6 +1,7 @@
 """Where a checkpoint lies: a folder, an `s3://` prefix (brought to a local cache first), or a hub name."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -51,6 +52,18 @@ def local_folder(location: str | os.PathLike) -> str:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return str(folder)
+
+
+def is_adapter(folder: str | os.PathLike) -> bool:
+    return (Path(folder) / "adapter_config.json").is_file()
+
+
+def base_of(folder: str | os.PathLike) -> str:
+    """The base checkpoint that an adapter names. Raises ValueError where it names none."""
+    base = json.loads((Path(folder) / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not base:
+        raise ValueError(f"the adapter in {folder} names no base checkpoint: give one with base=")
+    return base
 
 
 class FromAnywhere:

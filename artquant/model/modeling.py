@@ -13,9 +13,9 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
-from artquant.model.adapter import base_of, is_adapter, merge_adapter
+from artquant.model.adapter import merge_adapter
 from artquant.model.configuration import MPLUGOwl2Config
-from artquant.model.location import local_folder
+from artquant.model.location import base_of, is_adapter, local_folder
 from artquant.model.vision import VisionModel, VisualAbstractor, VisualCrossAttention, position_tables
 
 ImagePositions = tuple[int, int] | torch.Tensor | None

@@ -63,8 +63,12 @@ class TheoryStage:
     def _load(self, artwork_id: str) -> np.ndarray | None:
         try:
             fetch = self.fetch
-            waits = {"attempts": fetch.attempts, "patience_seconds": fetch.patience_seconds, "timeout_seconds": fetch.timeout_seconds}
-            data = self.store.fetch(artwork_id, **waits).data
+            data = self.store.fetch(
+                artwork_id,
+                attempts=fetch.attempts,
+                patience_seconds=fetch.patience_seconds,
+                timeout_seconds=fetch.timeout_seconds,
+            ).data
             return images.load(data, self.image_size, max_pixels=self.fetch.max_pixels, fast=not self.fetch.full_decode).pixels
         except Reject:
             return None

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from artquant.model import MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
-from artquant.model.adapter import is_adapter
 from artquant.model.checkpoint import Checkpoint
+from artquant.model.location import is_adapter
 from tests.checkpoints import random_config, save_random_checkpoint
 from tests.model.test_parity import expand
 from tests.reference import FOLDER, needs_reference, tensors
