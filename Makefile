@@ -15,6 +15,11 @@ STRAY := $(filter-out PYTHON VENV BIN JOB ARGS MODEL REGISTRY,$(foreach name,$(.
 ifneq ($(STRAY),)
 $(error artquant: $(firstword $(STRAY))= is no variable of this Makefile: settings go into ARGS, as in make submit JOB=score ARGS="$(firstword $(STRAY))=...")
 endif
+ifneq ($(filter submit score train evaluate,$(MAKECMDGOALS)),)
+ifneq ($(filter command,$(origin MODEL) $(origin REGISTRY)),)
+$(error artquant: MODEL= and REGISTRY= are for make models, promote and rollback: a job's go into ARGS, as in ARGS="model=current registry=s3://bucket/models")
+endif
+endif
 
 help:  ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12

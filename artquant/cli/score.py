@@ -3,7 +3,9 @@
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +26,8 @@ def main(overrides: list[str]) -> int:
     with stores(spec) as (spec, reopen), ThreadPoolExecutor(1) as beside:
         check_places(spec)
         spec = with_current_model(spec, is_embedded=reopen is not None)
-        recipe = beside.submit(make_recipe, spec)  # Ray's start is mostly waiting; what looks at the model takes seconds to import
+        checkpoint = open_checkpoint(spec.model or str(TINY), spec.base)
+        recipe = beside.submit(make_recipe, spec, checkpoint)  # Ray's start is mostly waiting; torch and transformers are slow to import
         if os.environ.get("RAY_ADDRESS"):
             recipe.result()
         from artquant.cli.summary import keep_report, print_summary
@@ -105,9 +108,10 @@ def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
     return spec.model_copy(update={"model": Registry(store).current_uri(), "registry": store.uri})
 
 
-def make_recipe(spec: ScoreSpec):
-    """How workers get the engine. Raises UserError where there is no such checkpoint, or it cannot be used."""
-    checkpoint = usable_checkpoint(spec.model or str(TINY), spec.base)
+def make_recipe(spec: ScoreSpec, checkpoint=None):
+    """How workers get the engine of a checkpoint, by default the spec's. Raises UserError where there is none, or it cannot be used."""
+    checkpoint = checkpoint or open_checkpoint(spec.model or str(TINY), spec.base)
+    check_usable(checkpoint)
     from artquant.engines.open import describe, open_engine, precision, resolve
     from artquant.pipelines.score import EngineRecipe
 
@@ -124,17 +128,28 @@ def make_recipe(spec: ScoreSpec):
 
 
 def usable_checkpoint(location: str, base: str | None):
-    """The checkpoint, its processor, its prompts and the names and shapes of its weights looked at, but not the weights: what is damaged or
-    incomplete is refused here in a moment and not by each worker. Raises UserError."""
-    from transformers.utils import logging
+    """The checkpoint, opened and looked at. Raises UserError."""
+    checkpoint = open_checkpoint(location, base)
+    check_usable(checkpoint)
+    return checkpoint
 
-    from artquant.model.chat import max_length
+
+def open_checkpoint(location: str, base: str | None):
+    """Takes milliseconds and the time to read the files. Raises UserError where there is no such checkpoint."""
     from artquant.model.checkpoint import Checkpoint
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        checkpoint = Checkpoint.open(location, base)
+    with refusing(location):
+        return Checkpoint.open(location, base)
+
+
+def check_usable(checkpoint) -> None:
+    """The processor, the prompts and the names and shapes of the weights looked at, but not the weights: what is damaged or incomplete is
+    refused here in a moment and not by each worker. Raises UserError."""
+    with refusing(checkpoint.location):
+        import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
+        from artquant.model.chat import max_length
+
+        quieten_transformers()
         processor, prompts = checkpoint.load_processor(), checkpoint.prompts
         processor.level_token_ids(prompts.score)
         model, missing = checkpoint.load_skeleton()
@@ -145,8 +160,21 @@ def usable_checkpoint(location: str, base: str | None):
             raise ValueError(f"a prompt takes {longest} tokens, and it reads {max_length(model.config)} with the answer")
         if missing:
             raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+
+
+def quieten_transformers() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def refusing(location: str) -> Iterator[None]:
+    """A damaged file makes the libraries raise whatever they like: it becomes a UserError."""
+    try:
+        yield
     except UserError:
         raise
-    except Exception as error:  # a damaged file makes the libraries raise whatever they like
+    except Exception as error:
         raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error
-    return checkpoint
