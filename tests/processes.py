@@ -16,10 +16,29 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def start_job(job: str, settings: list[str], home: Path) -> psutil.Popen:
-    """`make submit` at a terminal: a group of processes of its own, its stderr to be read, these tests' store and cluster unknown to it."""
+    """`artquant` at a terminal: a group of processes of its own, its stderr to be read, these tests' store and cluster unknown to it."""
+    return start([sys.executable, "-m", "artquant", job, *settings], home)
+
+
+def start_make(*arguments: str, home: Path) -> psutil.Popen:
+    return start(make_command(home, *arguments), home)
+
+
+def make_command(folder: Path, *arguments: str) -> list[str]:
+    """`make` on this checkout with the interpreter that runs the tests in the place of the virtual environment that make sets up."""
+    bin = folder / "venv" / "bin"
+    bin.mkdir(parents=True, exist_ok=True)
+    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from artquant.cli.main import command; command()"
+    (bin / "artquant").write_text(f"#!/bin/sh\nexec {sys.executable} -c '{program}' {ROOT} \"$@\"\n")
+    (bin / "artquant").chmod(0o755)
+    (bin.parent / ".ready").touch()
+    return ["make", f"VENV={bin.parent}", *arguments]
+
+
+def start(command: list[str], home: Path) -> psutil.Popen:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
     return psutil.Popen(
-        [sys.executable, "-m", "artquant", job, *settings],
+        command,
         cwd=ROOT,
         env=environment | {"ARTQUANT_HOME": str(home)},
         stdout=subprocess.DEVNULL,

@@ -54,7 +54,7 @@ def test_a_wheel_is_the_package_alone_with_all_that_it_reads(wheel: Path) -> Non
     assert [path for path in ours if str(path.relative_to(ROOT)) not in names] == []
     entry = next(name for name in names if name.endswith("entry_points.txt"))
     points = zipfile.ZipFile(wheel).read(entry).decode()
-    assert "artquant = artquant.cli.main:main" in points and "vllm.general_plugins" in points
+    assert "artquant = artquant.cli.main:command" in points and "vllm.general_plugins" in points
 
 
 def test_the_installed_command_runs_from_any_folder(wheel: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_installed_command_runs_from_any_folder(wheel: Path, tmp_path: Path)
     def run(*arguments: str) -> subprocess.CompletedProcess:
         return subprocess.run([str(target / "bin" / "artquant"), *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True)
 
-    assert (shown := run("score", "--help")).returncode == 0 and "engine.batch_size=null" in shown.stdout, shown.stderr
-    assert (refused := run("score", "input=/a")).returncode == 2 and refused.stderr.startswith("artquant: output is needed too")
+    assert (shown := run("score", "--help")).returncode == 0 and "engine.batch_size=whole number" in shown.stdout, shown.stderr
+    assert (refused := run("score", "input=/a")).returncode == 2 and refused.stderr.startswith("artquant: input is given and output is not")
     assert run("--version").stdout.startswith("artquant 0.")
     assert not (tmp_path / ".artquant").exists()
