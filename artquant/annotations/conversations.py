@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from artquant.annotations.files import File, is_json, parse_objects
+from artquant.annotations.files import File
 from artquant.annotations.rows import Rows, blank
+from artquant.annotations.sheets import is_json, parse_objects
 from artquant.annotations.values import Refusals, as_array, keys_below, numbers
 from artquant.config import AnnotationSpec
 from artquant.errors import UserError

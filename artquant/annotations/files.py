@@ -1,59 +1,48 @@
-"""The files that annotators send: found, fetched and cut into rows. Only what cannot be parsed is refused here."""
+"""The files that annotators send: found, fetched and unpacked."""
 
 from __future__ import annotations
 
-import csv
+import gzip
 import io
-import json
+import logging
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
-
-from artquant.annotations.values import as_array
+from artquant.annotations.values import listed, said
 from artquant.errors import UserError
 from artquant.schema import RejectClass
 from artquant.storage import FetchError, Store, open_parent, open_store
 
 EXTENSIONS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
-_DELIMITERS = ",;\t|"
-_BLOCK_BYTES = 1 << 30  # a row must fit into a block
+OTHER_TABLES = (".xlsx", ".xls", ".xlsm", ".ods", ".sav", ".feather", ".arrow", ".orc", ".avro")
+OTHER_PACKINGS = (".bz2", ".xz", ".zst", ".lz4", ".br", ".z", ".snappy")
+MAX_UNPACKED_BYTES = 2 << 30  # of one packed file: a bomb of 2 MB would fill the memory
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class File:
     name: str  # below the address that was given
     uri: str
-    data: bytes
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """The rows of one file. Row numbers count from 1: the first below a CSV's header, the first object of a JSON file; blank lines do not
-    count. What could not be parsed is in `broken`: row -> reason."""
-
-    file: File
-    table: pa.Table  # columns under the names that they have in the file; those of a CSV are all strings
-    rows: np.ndarray  # (N,) int64, the row numbers of `table`
-    broken: dict[int, str]
-    is_typed: bool  # False for a CSV
+    data: bytes  # unpacked
 
 
 def read_files(uri: str) -> list[File]:
-    """The one file at `uri`, or all tables and JSON files below it, in byte order of their names. Raises UserError."""
+    """The one file at `uri`, or all tables and JSON files below it, in byte order of their names. Raises UserError.
+
+    A file without anything in it, as Spark writes them, is left out if there are others.
+    """
     found = list(_find(uri))
     if not found:
         raise UserError(
             f"There are no annotations at {uri}: set annotations.uri to a file, or to a folder or prefix that holds some "
-            f"({', '.join(EXTENSIONS)})."
+            f"({', '.join(EXTENSIONS)}, also with .gz)."
         )
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda place: File(place[1], place[0].uri_of(place[1]), _get(*place)), found))
+        files = list(pool.map(lambda place: _file(*place), found))
+    return [file for file in files if file.data.strip() not in (b"", b"[]")] or files
 
 
 def _find(uri: str) -> Iterator[tuple[Store, str]]:
@@ -67,10 +56,55 @@ def _find(uri: str) -> Iterator[tuple[Store, str]]:
         except FetchError as error:
             raise _unreadable(uri, error) from error
     store = open_store(uri)
-    for info in sorted(store.list()):
-        name = info.key.rpartition("/")[2]
-        if name.lower().endswith(EXTENSIONS) and not name.startswith((".", "_")):
-            yield store, info.key
+    left_out = []
+    for key in sorted(info.key for info in store.list()):
+        if is_side_file(key):
+            if is_annotation(key) and not key.rpartition("/")[2].startswith(("._", "~$")):
+                left_out.append(key)
+            continue
+        if is_annotation(key):
+            yield store, key
+        elif _is_other_table(key):
+            raise UserError(
+                f"{store.uri_of(key)} lies among the annotations and is of a kind that is not read: "
+                f"save it as one of {', '.join(EXTENSIONS)} (also with .gz), or take it away."
+            )
+        else:
+            left_out.append(key)
+    if left_out:
+        _log.warning("Left out of the annotations %s, by their names: %s.", uri, listed(left_out))
+
+
+def is_annotation(key: str) -> bool:
+    return key.lower().removesuffix(".gz").endswith(EXTENSIONS)
+
+
+def _is_other_table(key: str) -> bool:
+    name = key.lower()
+    return name.endswith(OTHER_TABLES) or (name.endswith(OTHER_PACKINGS) and is_annotation(name.rpartition(".")[0]))
+
+
+def is_side_file(key: str) -> bool:
+    """What programs leave beside data: hidden files and folders, `_SUCCESS`, `_metadata`, `_delta_log/`, checksums, Excel's locks."""
+    parts = key.split("/")
+    return any(part.startswith((".", "_")) for part in parts) or parts[-1].startswith("~$") or key.lower().endswith(".crc")
+
+
+def _file(store: Store, key: str) -> File:
+    uri = store.uri_of(key)
+    data = _get(store, key)
+    return File(key, uri, _unpacked(uri, data) if data[:2] == b"\x1f\x8b" else data)
+
+
+def _unpacked(uri: str, data: bytes) -> bytes:
+    try:
+        with gzip.open(io.BytesIO(data)) as packed:
+            unpacked = packed.read(MAX_UNPACKED_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"Cannot unpack {uri}: {said(error)}; pack it again, or send it as it is.") from error
+    if len(unpacked) > MAX_UNPACKED_BYTES:
+        raise UserError(f"{uri} unpacks to more than {MAX_UNPACKED_BYTES >> 20:,} MiB: send several files.")
+    return unpacked
 
 
 def _get(store: Store, key: str) -> bytes:
@@ -85,98 +119,3 @@ def _unreadable(uri: str, error: FetchError) -> UserError:
         "correct annotations.uri" if error.reject_class is RejectClass.MISSING else "check the address and what you are allowed to read"
     )
     return UserError(f"Cannot read the annotations {uri}: {error.message}; {advice}.")
-
-
-def is_json(file: File) -> bool:
-    return not file.name.lower().endswith((".csv", ".tsv")) and file.data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{")
-
-
-def parse(file: File, is_latin_1_allowed: bool = False) -> Sheet:
-    """A Parquet, CSV or JSON file as rows; what it is, its content says. Raises UserError where it is none of them."""
-    if file.data[:4] == b"PAR1":
-        return _parse_parquet(file)
-    if is_json(file):
-        return _parse_json(file)
-    if b"\x00" in file.data[:4096] or file.data[:2] in (b"PK", b"\x1f\x8b"):
-        raise UserError(f"{file.uri} is neither Parquet, CSV nor JSON: save it as one of these (a spreadsheet as CSV in UTF-8).")
-    return _parse_csv(file, is_latin_1_allowed)
-
-
-def _parse_parquet(file: File) -> Sheet:
-    try:
-        table = pq.read_table(pa.BufferReader(file.data))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"Cannot read {file.uri} as Parquet: {' '.join(str(error).split())[:200]}; write it again.") from error
-    _check_names(file, table.column_names)
-    return Sheet(file, table, np.arange(1, len(table) + 1), {}, True)
-
-
-def _parse_csv(file: File, is_latin_1_allowed: bool) -> Sheet:
-    data = file.data
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if not is_latin_1_allowed:
-            raise UserError(f"{file.uri} is no UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from error
-        data = data.decode("latin-1").encode()
-    header = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:65536].decode("utf-8", "ignore")
-    if not header.strip():
-        raise UserError(f"{file.uri} is empty: give a file of annotations.")
-    delimiter = max(_DELIMITERS, key=lambda mark: len(next(csv.reader(io.StringIO(header), delimiter=mark))))
-    names = next(csv.reader(io.StringIO(header), delimiter=delimiter))
-    stripped = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
-    _check_names(file, stripped)
-    broken: dict[int, str] = {}
-
-    def skip(row: Any) -> str:
-        broken[row.number - 1] = f"the row has another number of values than the header: {row.actual_columns}, not {row.expected_columns}"
-        return "skip"
-
-    try:
-        table = pa_csv.read_csv(
-            pa.BufferReader(data),
-            pa_csv.ReadOptions(use_threads=False, block_size=min(len(data) + 1, _BLOCK_BYTES)),  # threads would lose the row numbers
-            pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip),
-            pa_csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=[""]),
-        )
-    except pa.ArrowInvalid as error:
-        raise UserError(f"Cannot read {file.uri} as CSV: {' '.join(str(error).split())[:200]}; correct it.") from error
-    rows = np.setdiff1d(np.arange(1, len(table) + len(broken) + 1), np.fromiter(broken, np.int64, len(broken)))
-    return Sheet(file, table.rename_columns(stripped), rows, broken, False)
-
-
-def _parse_json(file: File) -> Sheet:
-    objects, rows, broken = parse_objects(file)
-    names = dict.fromkeys(name for entry in objects for name in entry)
-    columns = {name: as_array([entry.get(name) for entry in objects]) for name in names}
-    return Sheet(file, pa.table(columns), rows, broken, True)
-
-
-def parse_objects(file: File) -> tuple[list[dict[str, Any]], np.ndarray, dict[int, str]]:
-    """The objects of a JSON list or of JSON lines, their row numbers (N,) int64, and row -> reason of what is none. Raises UserError."""
-    try:
-        text = file.data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file.uri} is no UTF-8 text (byte {error.start}): save it as JSON in UTF-8.") from error
-    entries: list[Any] = []
-    if text.lstrip()[:1] == "[":
-        try:
-            entries = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"Cannot read {file.uri} as JSON: {error}; correct it.") from error
-    else:
-        for line in filter(str.strip, text.split("\n")):
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                entries.append(None)
-    broken = {row: "the row is no JSON object" for row, entry in enumerate(entries, 1) if not isinstance(entry, dict)}
-    if entries and len(broken) == len(entries):
-        raise UserError(f"{file.uri} holds no JSON objects: give a list of them, or one on each line.")
-    rows = np.array([row for row in range(1, len(entries) + 1) if row not in broken], np.int64)
-    return [entries[row - 1] for row in rows], rows, broken
-
-
-def _check_names(file: File, names: list[str]) -> None:
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{file.uri} has two columns called {twice[0]!r}: rename one.")

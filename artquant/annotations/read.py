@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,8 +16,10 @@ from artquant.annotations.conversations import read_conversations
 from artquant.annotations.files import File, read_files
 from artquant.annotations.rows import join, merge, refuse_repeated, with_one_score
 from artquant.annotations.tables import read_table
+from artquant.annotations.values import said
 from artquant.config import AnnotationSpec
 from artquant.errors import UserError
+from artquant.storage import FetchError
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,32 @@ def read_annotations(spec: AnnotationSpec) -> Annotations:
         raise UserError(f"The scale {spec.scale_low:g} to {spec.scale_high:g} is empty: annotations.scale_high must be above scale_low.")
     files = read_files(spec.uri)
     are_conversations = spec.layout == "conversations"
-    rows = join([read_conversations(file, spec) if are_conversations else read_table(file, spec) for file in files])
-    refuse_repeated(rows)
-    if are_conversations:
-        rows = with_one_score(rows)
-    rejects = rows.rejects()
-    _check_rejects(rejects, rows.num_rows, spec)
-    table, num_merged = merge(rows, are_raters=not are_conversations)
+    parts = []
+    for file in files:
+        with _told(file.uri):
+            parts.append(read_conversations(file, spec) if are_conversations else read_table(file, spec))
+    with _told(spec.uri):
+        rows = join(parts)
+        refuse_repeated(rows)
+        if are_conversations:
+            rows = with_one_score(rows)
+        rejects = rows.rejects()
+        _check_rejects(rejects, rows.num_rows, spec)
+        table, num_merged = merge(rows, are_raters=not are_conversations)
     assert rows.num_rows == table.num_rows + num_merged + rejects.num_rows, "rows of annotations were lost"
     _check_scores(table, spec)
     return Annotations(table, rejects, rows.num_rows, _digest(files, spec), num_merged)
+
+
+@contextmanager
+def _told(uri: str) -> Iterator[None]:
+    """Whatever the libraries raise on what somebody sent is a sentence that names it; they raise far more than they list."""
+    try:
+        yield
+    except (UserError, FetchError):
+        raise
+    except Exception as error:
+        raise UserError(f"Cannot read the annotations {uri} ({type(error).__name__}: {said(error)}): correct them.") from error
 
 
 def _check_rejects(rejects: pa.Table, num_rows: int, spec: AnnotationSpec) -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.annotations.files import File, parse
+from artquant.annotations.files import File
 from artquant.annotations.layouts import ALIASES, TEXT_COLUMNS, Columns, arrange, is_conversation
 from artquant.annotations.rows import Rows, blank
-from artquant.annotations.values import Refusals, keys_below, numbers, plain, ratings, texts, with_types
+from artquant.annotations.sheets import parse
+from artquant.annotations.values import Refusals, keys_below, listed, numbers, plain, ratings, texts, with_types
 from artquant.config import AnnotationSpec
 from artquant.errors import UserError
 
@@ -63,11 +64,18 @@ def read_table(file: File, spec: AnnotationSpec) -> Rows:
 
 def _check_columns(file: File, columns: Columns, found: list[str], spec: AnnotationSpec) -> None:
     names = set(columns.table.column_names)
-    has = f"{file.uri} (layout {spec.layout})", f"its columns are {', '.join(found) or 'none'}"
+    has = f"{file.uri} (layout {spec.layout})", f"its columns are {listed(found) or 'none'}"
     if "artwork_id" not in names:
         takes = f"{', '.join(ALIASES['artwork_id'][:-1])} or {ALIASES['artwork_id'][-1]}"
         raise UserError(
             f"{has[0]} has no column that names the artwork, such as {takes}: {has[1]}; rename one, or correct annotations.layout."
+        )
+    artworks = columns.table["artwork_id"]
+    if pa.types.is_nested(artworks.type) or _is_bytes(artworks):
+        place = columns.table.column_names.index("artwork_id")
+        raise UserError(
+            f"Column {place + 1} ({listed(found[place : place + 1])}) of {file.uri} holds pictures or other compound values "
+            "and no names of artworks: give a column artwork_id with their keys below annotations.images."
         )
     if not names & {"score", "ratings"} and not columns.wide:
         takes = ", ".join((*ALIASES["score"], *ALIASES["ratings"]))
@@ -135,6 +143,13 @@ def _ratings(given: dict[str, pa.Array], columns: Columns, refusals: Refusals) -
         found.append((values[~is_blank], np.flatnonzero(~is_blank)))
     values, rows = (np.concatenate(some) for some in zip(*found, strict=True))
     return values, rows
+
+
+def _is_bytes(column: pa.ChunkedArray) -> bool:
+    """Whether a binary column begins with what is no text."""
+    is_binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
+    first = column.slice(0, 1).to_pylist() if is_binary else []
+    return any(value is not None and "\ufffd" in value.decode("utf-8", "replace") for value in first)
 
 
 def _any(rows: np.ndarray, num_rows: int) -> np.ndarray:

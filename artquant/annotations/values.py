@@ -18,7 +18,9 @@ NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _ADDRESS = r"^([A-Za-z][A-Za-z0-9+.-]*:/|file:|/)"
 _ODD_KEY = r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]"
 _FLAT_LIST = re.compile(r"\[[^\[\]]*\]")
+_ESCAPE = re.compile(r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL)
 _LONGEST_SHOWN = 80
+_MOST_LISTED = 10
 
 
 class Refusals:
@@ -43,6 +45,28 @@ def shown(value: Any) -> str:
     """'7,5' for texts, 11 for numbers; not too long."""
     text = f"{value:g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+def listed(names: list[str]) -> str:
+    """The first ten, each not too long and on one line, and how many more there are."""
+    some = [" ".join(name.split()) for name in names[:_MOST_LISTED]]
+    some = [name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..." for name in some]
+    return ", ".join(some) + (f" and {len(names) - len(some):,} more" if len(names) > len(some) else "")
+
+
+def said(error: Exception) -> str:
+    """What a library said, on one line and not too long."""
+    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+
+
+def load_json(text: str) -> Any:
+    """`json.loads`, where half of a character (`"cut \\ud83d"`) becomes U+FFFD. Raises ValueError, also where it is nested too deeply."""
+    if "\\ud" in text or "\\uD" in text:
+        text = _ESCAPE.sub(lambda match: r"\ufffd" if match["half"] else match[0], text)
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def plain(column: pa.ChunkedArray) -> pa.Array:
@@ -103,12 +127,12 @@ def ratings(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = np.repeat(np.arange(len(lists)), [len(values or ()) for values in lists])
         values, is_blank = numbers(as_array([value for values in lists for value in values or ()]))
         return values[~is_blank], rows[~is_blank], is_wrong
-    if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
-    if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
+    kind = array.type
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
         return np.empty(0), np.empty(0, np.int64), array.is_valid().to_numpy(zero_copy_only=False)
-    values, is_blank = numbers(plain(pa.chunked_array([pc.list_flatten(array)])))
-    rows = pc.list_parent_indices(array).to_numpy().astype(np.int64)
+    values, is_blank = numbers(plain(pa.chunked_array([pc.list_flatten(array)])))  # without what lies behind a null
+    lengths = pc.list_value_length(array).fill_null(0).to_numpy(zero_copy_only=False)
+    rows = np.repeat(np.arange(len(array)), lengths)
     return values[~is_blank], rows[~is_blank], is_wrong
 
 
@@ -116,11 +140,11 @@ def _json_lists(cells: list[str | None]) -> list[list[Any] | None]:
     """A list for each cell, None for what is none."""
     if all(cell is None or _FLAT_LIST.fullmatch(cell) for cell in cells):
         with contextlib.suppress(ValueError):
-            return json.loads(f"[{','.join(cell or '[]' for cell in cells)}]")  # at once: several times as fast as cell by cell
+            return load_json(f"[{','.join(cell or '[]' for cell in cells)}]")  # at once: several times as fast as cell by cell
     found: list[list[Any] | None] = []
     for cell in cells:
         try:
-            values = json.loads(cell or "[]")
+            values = load_json(cell or "[]")
         except ValueError:
             values = None
         found.append(values if isinstance(values, list) else None)
