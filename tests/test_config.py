@@ -169,6 +169,12 @@ def test_importing_the_configuration_loads_nothing_heavy():
     assert "pydantic" in loaded and set(HEAVY) & set(loaded) == set()
 
 
+@pytest.mark.parametrize("kind", [EvaluateSpec, TrainSpec])
+def test_another_setting_of_the_engine_does_not_turn_critiques_on(kind):
+    assert not load_spec(kind, None, []).engine.critique and not load_spec(kind, None, ["engine.batch_size=8"]).engine.critique
+    assert load_spec(kind, None, ["engine.critique=true"]).engine.critique
+
+
 def test_a_candidate_is_judged_on_as_many_gpus_as_it_was_trained_on_unless_it_is_said():
     trained_on = load_spec(TrainSpec, None, ["fit.num_gpus=1"])
     assert trained_on.judging_engine.num_gpus == 1 and not trained_on.judging_engine.critique

@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -110,8 +111,9 @@ def running_ray() -> Iterator[None]:
     quieten_ray()
     address = os.environ.get("RAY_ADDRESS")
     if address:
+        check_answers(address)
         try:
-            with held_stderr():
+            with held_stderr(shown=False):
                 ray.init(log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address} cannot be reached, or does not let us in: {first_line(error)}") from error
@@ -132,6 +134,19 @@ def running_ray() -> Iterator[None]:
         ray.shutdown()
     if not address:
         shutil.rmtree(session, ignore_errors=True)
+
+
+def check_answers(address: str) -> None:
+    """Raises UserError where nobody answers at host:port, in seconds; Ray itself tries for a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # auto, local and their like: Ray's own to resolve
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError as error:
+        raise UserError(
+            f"RAY_ADDRESS={address} cannot be reached ({error.strerror or error}): correct it, or unset it to run on this machine."
+        ) from error
 
 
 def start_local_ray() -> None:

@@ -7,7 +7,8 @@ from urllib.parse import quote
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from artquant.cli.home import HOME
+from artquant.cli.home import HOME, say
+from artquant.errors import Reject
 from artquant.report.facts import RunReport
 from artquant.report.words import count_of, duration, headline, rate
 from artquant.results import layout
@@ -22,13 +23,17 @@ def keep_report(output_uri: str, run_id: str) -> str:
 
 
 def keep_page(store: Store, key: str, name: str) -> str:
-    """As :func:`keep_report`, of any page; the copy is called `name`."""
+    """As :func:`keep_report`, of any page; the copy is called `name`. Where there is none to be had, a line says why: the run is over."""
     if os.environ.get("RAY_ADDRESS"):
         return store.uri_of(key)
     folder = HOME / "reports"
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.html"
-    path.write_bytes(store.get(key))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(store.get(key))
+    except (Reject, OSError) as error:
+        say(f"There is no copy of the page on this machine: {error}.")
+        return store.uri_of(key)
     return f"file://{quote(str(path.absolute()))}"
 
 

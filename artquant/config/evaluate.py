@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from artquant.config.annotations import AnnotationSpec
-from artquant.config.score import EngineSpec, FetchSpec, StallMinutes
+from artquant.config.score import FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
 
 
@@ -30,7 +30,7 @@ class EvaluateSpec(Section):
     num_misses: int = Field(12, ge=0, le=100, description="worst misses that the page shows")
     max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
     fetch: FetchSpec = FetchSpec()
-    engine: EngineSpec = EngineSpec(critique=False)
+    engine: MeasuredEngineSpec = MeasuredEngineSpec()
 
     @field_validator("run_id")
     @classmethod

@@ -61,6 +61,12 @@ class EngineSpec(Section):
     vllm: VllmSpec = VllmSpec()
 
 
+class MeasuredEngineSpec(EngineSpec):
+    """Workers that score what is to be compared with people's ratings."""
+
+    critique: bool = Field(False, description="write the three texts too")
+
+
 class ReviewSpec(Section):
     """When a score asks for a person's eye (`needs_review`)."""
 

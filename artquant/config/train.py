@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from artquant.config.annotations import AnnotationSpec
-from artquant.config.score import EngineSpec, FetchSpec, StallMinutes
+from artquant.config.score import EngineSpec, FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
 
 
@@ -77,8 +77,8 @@ class TrainSpec(Section):
     sight: SightSpec = SightSpec()
     fit: FitSpec = FitSpec()
     fetch: FetchSpec = FetchSpec()
-    engine: EngineSpec = Field(
-        EngineSpec(critique=False), description="workers that score the held-out artworks; num_gpus: as fit.num_gpus"
+    engine: MeasuredEngineSpec = Field(
+        MeasuredEngineSpec(), description="workers that score the held-out artworks; num_gpus: as fit.num_gpus"
     )
     stall_minutes: float = StallMinutes
 
