@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from artquant.errors import Reject
+from artquant.jpeg_markers import read_markers
 from artquant.schema import RejectClass
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ _TURNS = {  # EXIF orientation -> upright view
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
+MAX_SCAN_PIXELS = 20_000_000_000  # 100 scans of 200 megapixels, some four seconds of one core
 _ORIENTATION_TAG, _PHOTOMETRIC_TAG, _BITS_TAG = 274, 262, 258
 
 
@@ -79,15 +81,16 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
     return image
 
 
-def decode(image: ImageFile.ImageFile, data: bytes, *, max_factor: int = 1) -> np.ndarray:
+def decode(image: ImageFile.ImageFile, data: bytes, *, is_plain: bool, max_factor: int = 1) -> np.ndarray:
     """Upright sRGB pixels, (height, width, 3) uint8, writable and contiguous, alpha laid over white.
 
-    A JPEG comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty, truncated, too_large, unsupported.
+    One that `is_plain` (:func:`is_plain_jpeg`) comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty,
+    truncated, too_large, unsupported.
     """
     try:
-        pixels = _decode_plain_jpeg(image, data, max_factor) if isinstance(image, JpegImageFile) else None
+        pixels = _decode_plain_jpeg(image, data, max_factor) if is_plain and isinstance(image, JpegImageFile) else None
         if pixels is None:
-            if isinstance(image, JpegImageFile):
+            if is_plain:
                 image.draft(None, (max(1, image.width // max_factor), max(1, image.height // max_factor)))
             image.load()
             pixels = np.array(_to_srgb(image))
@@ -95,6 +98,19 @@ def decode(image: ImageFile.ImageFile, data: bytes, *, max_factor: int = 1) -> n
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
     except Exception as error:  # a decoder may fail in any way on hostile bytes
         raise _reject(error) from error
+
+
+def is_plain_jpeg(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Whether a decoder may be asked for a reduced size: of a lossless JPEG libjpeg-turbo before 3.1.4 then writes beyond its buffer.
+
+    Raises Reject for a JPEG of which the scans take far more work than its pixels.
+    """
+    if not isinstance(image, JpegImageFile):
+        return False
+    markers = read_markers(data)
+    if markers.num_scans * image.width * image.height > MAX_SCAN_PIXELS:
+        raise Reject(RejectClass.TOO_LARGE, f"{markers.num_scans} scans of {image.width} x {image.height} pixels")
+    return markers.is_plain
 
 
 def swaps_sides(image: ImageFile.ImageFile) -> bool:
@@ -119,7 +135,12 @@ def _decode_plain_jpeg(image: JpegImageFile, data: bytes, factor: int) -> np.nda
     if image.mode not in ("L", "RGB") or (image.mode == "L" and profile):
         return None
     width, height = image.size
-    if simplejpeg.decode_jpeg_header(data, strict=False)[:2] != (height, width):
+    try:
+        size = simplejpeg.decode_jpeg_header(data, strict=False)[:2]
+    except (ValueError, KeyError) as error:  # less usual sampling: libjpeg decodes it, this interface cannot name it
+        _log.debug("Pillow decodes a JPEG of a kind that simplejpeg does not know: %s", error)
+        return None
+    if size != (height, width):
         raise Reject(RejectClass.TRUNCATED, "the file holds two headers of different sizes")
     try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // factor), min_width=-(-width // factor))

@@ -26,6 +26,7 @@ class FetchSpec(Section):
     attempts: int = Field(4, ge=1, le=20, description="tries for an object at the least, while the trouble is of a kind that passes")
     patience_seconds: float = Field(120.0, ge=0, description="how long such trouble is waited for, per object; 0: by attempts alone")
     timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
+    decode_memory_mb: int = Field(4096, ge=1, description="memory that the pictures of a worker may take together while they are decoded")
     max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")
     full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
 

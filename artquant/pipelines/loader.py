@@ -10,7 +10,7 @@ import numpy as np
 from artquant import images
 from artquant.config import FetchSpec
 from artquant.errors import Reject
-from artquant.memory import keep_freed_memory
+from artquant.memory import decode_budget, keep_freed_memory
 from artquant.pipelines.in_hand import InHand
 from artquant.storage import Fetched, open_store
 
@@ -88,7 +88,16 @@ class Loader:
 
         def load(_: list[int]) -> list[images.Picture | Reject]:
             try:
-                return [images.load(data, self.image_size, max_pixels=self.spec.max_pixels, fast=not self.spec.full_decode, out=pixels)]
+                return [
+                    images.load(
+                        data,
+                        self.image_size,
+                        max_pixels=self.spec.max_pixels,
+                        fast=not self.spec.full_decode,
+                        out=pixels,
+                        budget=decode_budget(self.spec.decode_memory_mb),
+                    )
+                ]
             except Reject as reject:
                 return [reject]
 

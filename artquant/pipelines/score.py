@@ -22,6 +22,7 @@ from artquant.engines import Engine
 from artquant.engines.open import resolve
 from artquant.errors import Reject, RunFailed, UserError
 from artquant.identity import Identity
+from artquant.memory import decode_budget
 from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
 from artquant.pipelines.shape import BLOCK_BYTES, FETCH_CPUS, WRITE_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task
 from artquant.pipelines.sink import StagingSink, Written
@@ -238,7 +239,9 @@ def thumbnail_of(source: Store, fetch: FetchSpec, artwork_id: str) -> bytes | No
     """A small JPEG of an artwork, fetched once more: engines may look at smaller pictures than people. None where it is gone by now."""
     try:
         data = source.fetch(artwork_id, attempts=1, patience_seconds=0, timeout_seconds=min(_THUMBNAIL_SECONDS, fetch.timeout_seconds)).data
-        return images.thumbnail(images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels), THUMBNAIL_SIZE)
+        return images.thumbnail(
+            images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels, budget=decode_budget(fetch.decode_memory_mb)), THUMBNAIL_SIZE
+        )
     except Reject:
         return None
 

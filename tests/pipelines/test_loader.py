@@ -15,6 +15,7 @@ import pytest
 
 from artquant.config import FetchSpec
 from artquant.errors import Reject
+from artquant.memory import ByteBudget
 from artquant.pipelines.loader import Loader
 from artquant.schema import RejectClass
 from artquant.storage import Fetched, open_store
@@ -152,3 +153,15 @@ def test_a_picture_that_takes_its_process_down_is_found_and_rejected_and_its_nei
     done = [subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100) for _ in range(3)]
     assert [process.returncode for process in done] == [9, 9, 0], done[-1].stderr
     assert done[-1].stdout == "[7]\n"
+
+
+def test_the_spec_bounds_the_memory_of_decoding(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def budget(megabytes: int) -> ByteBudget:
+        asked.append(megabytes)
+        return ByteBudget(megabytes << 20)
+
+    monkeypatch.setattr("artquant.pipelines.loader.decode_budget", budget)
+    _, loading = Loader(uri, SIZE, FetchSpec(decode_memory_mb=7)).begin(rows(range(3)))
+    assert [loaded.result()["reject_class"] for loaded in loading] == [""] * 3 and asked == [7] * 3
