@@ -24,6 +24,7 @@ _KINDS = (
     r"^\s*\[.*\]\s*$",
 )  # prose has blanks behind its commas: "Paris, 1890, oil" is no row of bare numbers
 _MOST = 0.9  # of a column's values
+_SAMPLE = 10_000  # rows that say what the columns hold
 _MEANT = "or, where the text is meant so, send the file as JSON lines or Parquet"
 
 Kinds = dict[int, re.Pattern[str]]  # column -> what nearly all of its values are
@@ -64,31 +65,24 @@ def check_rows(uri: str, data: bytes, delimiter: str, table: pa.Table, num_rows:
             start = max(data.rfind(b"\n", 0, -2), data.rfind(b"\r", 0, -2)) + 1
             _check_closed(uri, _Record(num_lines, [data[start:].decode()], []), delimiter)
             return
-        kinds, last = _kinds(table), None
+        kinds = _kinds(table.slice(0, _SAMPLE))
         for record in _records(data.decode("utf-8-sig"), delimiter):
-            last = record
-            if len(record.text) > 1 and record.cells:
-                _check_closed(uri, record, delimiter)
-                for column, cell in enumerate(record.cells):
-                    if _LINE_END.search(cell) and _holds_rows(record.cells, column, delimiter, table.num_columns, kinds):
-                        raise _swallowed(uri, record, column)
-        if last is not None:
-            _check_closed(uri, last, delimiter)
+            _check_closed(uri, record, delimiter)
+            for column, cell in enumerate(record.cells):
+                if _LINE_END.search(cell) and _holds_rows(record.cells, column, delimiter, table.num_columns, kinds):
+                    raise _swallowed(uri, record, column)
 
 
 def _records(text: str, delimiter: str) -> Iterator[_Record]:
-    held: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):  # ends are LF, CRLF and CR, and stay as they are
-            held.append(line)
-            yield line
-
-    reader = csv.reader(lines(), delimiter=delimiter)
+    """The first record, those of several lines, and the last."""
+    lines = io.StringIO(text, newline="").readlines()  # ends are LF, CRLF and CR, and stay as they are
+    reader = csv.reader(lines, delimiter=delimiter)
+    start, is_first = 0, True
     for cells in reader:
-        if cells:
-            yield _Record(reader.line_num - len(held) + 1, held.copy(), cells)
-        held.clear()
+        end = reader.line_num
+        if cells and (end - start > 1 or is_first or end == len(lines)):
+            yield _Record(start + 1, lines[start:end], cells)
+        start, is_first = end, is_first and not cells
 
 
 def _check_closed(uri: str, record: _Record, delimiter: str) -> None:
@@ -123,19 +117,25 @@ def _swallowed(uri: str, record: _Record, column: int) -> UserError:
 
 def _holds_rows(cells: Sequence[str], column: int, delimiter: str, num_columns: int, kinds: Kinds) -> bool:
     first, *between, last = (part.split(delimiter) for part in _LINE_END.split(cells[column]))
-    before, behind = list(cells[:column]), list(cells[column + 1 :])
-    if not _is_row(before + first, num_columns, kinds, quoted=column):
+    if column + len(first) != num_columns:
         return False
-    others = [row for row in between if row != [""]] + [last + behind] * (last != [""])
-    is_row = [_is_row(row, num_columns, kinds) for row in others]
+    of_others = {place: kind for place, kind in kinds.items() if place != column}  # where the stray quote stands, anything may be
+    if not _fits([*cells[:column], *first], of_others):
+        return False
+    is_row = [len(row) >= num_columns and _fits(row, kinds, is_known=True) for row in between if row != [""]]
+    if last != [""]:
+        if len(cells) == num_columns:
+            whole = [*last, *cells[column + 1 :]]
+            is_row.append(len(whole) == num_columns and _fits(whole, kinds, is_known=True))
+        else:  # the row behind is broken as well: only its head can be judged
+            is_row.append(len(last) > 1 and _fits(last, kinds, is_known=True))
     return bool(is_row) and sum(is_row) >= len(is_row) / 2
 
 
-def _is_row(cells: list[str], num_columns: int, kinds: Kinds, quoted: int = -1) -> bool:
-    """`quoted`: the column in which the stray quote stands says nothing about the first line."""
-    known = [(cells[column], kind) for column, kind in kinds.items() if column < len(cells) and column != quoted]
-    is_fitting = len(cells) == num_columns and all(not cell.strip() or kind.search(cell) for cell, kind in known)
-    return is_fitting and (quoted >= 0 or any(cell.strip() for cell, _ in known))
+def _fits(row: list[str], kinds: Kinds, is_known: bool = False) -> bool:
+    """Whether the values are blank or of their columns' kinds; `is_known`: and not all of these are blank."""
+    known = [(row[column].strip(), kind.search(row[column])) for column, kind in kinds.items() if column < len(row)]
+    return all(is_kind or not text for text, is_kind in known) and (not is_known or any(text for text, _ in known))
 
 
 def _kinds(table: pa.Table) -> Kinds:
