@@ -112,3 +112,8 @@ def test_a_long_text_of_many_lines_is_a_comment(read: Read) -> None:
 def test_the_published_case_of_a_quote_that_never_closes_is_refused(read: Read) -> None:
     with pytest.raises(UserError, match="opens in line 501 of .* is never closed"):
         read(a_csv=(CASES / "unclosed_quote.csv").read_bytes())
+
+
+def test_prose_whose_last_line_would_be_a_row_is_told_by_its_first(read: Read) -> None:
+    annotations = read(a_csv='id,comment,score\na,"Full, calm\nParis, 1890",5\nb,,6\n')
+    assert column(annotations, "comment") == ["Full, calm\nParis, 1890", None]
