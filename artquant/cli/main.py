@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -15,6 +16,7 @@ from artquant.cli.ends import Stopped, heed_signals, supervised
 from artquant.cli.help import COMMANDS, JOBS, job_help, overview
 from artquant.errors import Reject, RunFailed, UserError
 
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the machine's own: a store's trouble has sentences of its own
 HELP = ("--help", "-h", "help")
 
 
@@ -36,6 +38,9 @@ def main(arguments: list[str]) -> int:
         code = error.exit_code if isinstance(error, Stopped) else 130
         return say_last(str(error) or "Stopped. Nothing was published; what was published before is current still.", code)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            where = f" {error.filename}" if error.filename else " what the job needs on this machine"
+            return say_last(f"Cannot write{where}: {error.strerror}; make room, or set ARTQUANT_HOME to another folder.", 2)
         what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
         return say_last(f"Stopped by an error that nobody foresaw, {what}; please report it with {keep_traceback()}.", 1)
 

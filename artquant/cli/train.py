@@ -43,8 +43,12 @@ def main(overrides: list[str]) -> int:
         spec = spec.model_copy(update={"run_id": train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))})
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in (("to train on", splits.train), ("to validate", splits.validation)))
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test):,} held out")
-        with running_ray():
-            trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, engine=spec.judging_engine))
+        try:
+            with running_ray():
+                trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, engine=spec.judging_engine))
+        except KeyboardInterrupt as stop:
+            stop.args = ("Stopped. What was current before is current still; the same command goes on from the last checkpoint.",)
+            raise
         print_training(trained, spec, reopen)
     return 0
 

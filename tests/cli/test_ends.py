@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -78,6 +79,17 @@ def test_an_error_that_nobody_foresaw_is_a_sentence_and_its_traceback_is_kept(
     assert said.count("\n") == 1 and "TypeError: the moon is full" in said
     (kept,) = tmp_path.glob("logs/*.txt")
     assert str(kept) in said and "Traceback" in kept.read_text()
+
+
+def test_a_full_disk_of_this_machine_is_something_to_correct(monkeypatch: MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(arguments: list[str]) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "/data/home/server.log")
+
+    monkeypatch.setattr("artquant.cli.main.run", run)
+    assert main(["score"]) == 2
+    assert capsys.readouterr().err == (
+        "artquant: Cannot write /data/home/server.log: No space left on device; make room, or set ARTQUANT_HOME to another folder.\n"
+    )
 
 
 @pytest.mark.parametrize("num_failures", [1, 2])
