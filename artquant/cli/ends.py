@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_HELD = {signal.SIGINT, *_SIGNALS}  # from the fork on until both processes know what to do with them
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,6 +44,7 @@ def heed_signals_again() -> None:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, stop)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -51,6 +53,7 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     reader, writer = os.pipe()
     os.set_inheritable(writer, False)
     parent = os.getpid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
     if (child := os.fork()) == 0:
         os.close(reader)
         if sys.platform == "linux":  # whoever kills this command kills the job
@@ -66,6 +69,7 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os.kill(child, number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if not os.read(reader, 1):

@@ -76,6 +76,11 @@ CASES = {
     "a cluster elsewhere, and no output": Case(
         ["score"], ["input is needed", "cluster"], environment={"RAY_ADDRESS": "http://127.0.0.1:9"}
     ),
+    "an output inside the input": score(output="{pictures}/results", names=["{pictures}/results", "{pictures}"]),
+    "the input as output": score(output="{pictures}", names=["{pictures}"]),
+    "a file as input": score(input="{pictures}/a.jpg", names=["/pictures/a.jpg", "it is a file; give its folder"]),
+    "a pattern that is not closed": score("exclude=[*.tsv", names=["exclude", "[*.tsv"]),
+    "a Ray that does not answer": score(names=["RAY_ADDRESS=127.0.0.1:9", "cannot be reached"]),
     "no input folder": score(input="{folder}/no-such-folder", names=["no-such-folder", "does not exist"]),
     "an empty input folder": score(input="{folder}/empty", names=["/empty", "There is nothing"]),
     "an input of which all is excluded": score("exclude=*", names=["/pictures", "1 objects that `exclude`"]),

@@ -15,7 +15,11 @@ from pytest import MonkeyPatch
 
 from artquant.cli import home
 from artquant.cli.main import main
+from artquant.cli.score import is_published
+from artquant.cli.summary import keep_page
+from artquant.config import ScoreSpec
 from artquant.errors import RunFailed
+from artquant.storage import open_store
 from tests.processes import ROOT
 
 HEAVY = {"torch", "ray", "transformers", "numpy", "pyarrow", "scipy", "boto3", "obstore"}
@@ -132,6 +136,27 @@ def test_old_sessions_of_ours_go_and_other_peoples_stay(tmp_path: Path) -> None:
     (tmp_path / "session_0_of_others").mkdir()
     home.forget_sessions(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["session_0_of_others", "session_1", "session_3", "session_4", "session_5"]
+
+
+def test_a_page_that_cannot_be_copied_does_not_make_a_run_that_ended_well_fail(
+    monkeypatch: MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("artquant.cli.summary.HOME", tmp_path)
+    store = open_store(f"{tmp_path}/out")
+    assert keep_page(store, "runs/a/report.html", "a") == store.uri_of("runs/a/report.html")
+    assert "There is no copy of the page on this machine" in capsys.readouterr().err
+    store.put("runs/a/report.html", b"<html>")
+    assert keep_page(store, "runs/a/report.html", "a").startswith("file://")
+
+
+def test_a_job_that_is_stopped_knows_whether_its_run_was_published(tmp_path: Path) -> None:
+    spec = ScoreSpec(input=f"{tmp_path}/in", output=f"{tmp_path}/out", run_id="tonight")
+    assert not is_published(spec)
+    open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "yesterday"}')
+    assert not is_published(spec)
+    open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "tonight"}')
+    assert is_published(spec)
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
