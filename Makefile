@@ -76,6 +76,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
+	@$(BIN)/python -m bench.start
 
 ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
 	@$(BIN)/python -m bench.ablate
