@@ -23,7 +23,7 @@ from artquant.schema import RejectClass
 
 T = TypeVar("T")
 
-OPENING = "opening the engine"
+OPENING, IDLE = "opening the engine", "between two artworks"
 MAX_OPENINGS = 3  # a process that dies three times before its engine is open will not open it the fourth time
 MAX_DEATHS_AT_FIRST = 5  # in a row, while it never brought an artwork through: then it is not the artworks
 MAX_DEATHS = 20  # in a row, after it did: then it is not the artworks any more
@@ -134,7 +134,7 @@ class InHand:
     def _conclude(self, how: str, entries: list[list[str]]) -> None:
         """`entries`: what each thread did, and to which artworks."""
         held = [Task(doing, artwork_id) for doing, *artwork_ids in entries for artwork_id in artwork_ids]
-        doings = {doing for doing, *_ in entries}
+        doings = {doing for doing, *_ in entries} or {IDLE}
         self.deaths.update(doings)
         if len(held) == 1 and held[0] in self.suspects:
             task = held[0]
@@ -148,7 +148,8 @@ class InHand:
         else:
             self.news.append(f"A worker is lost ({how}{f' while {OPENING}' if OPENING in doings else ''}): another takes over.")
         for doing in sorted(doings):
-            limit = MAX_OPENINGS if doing == OPENING else MAX_DEATHS if doing in self.succeeded else MAX_DEATHS_AT_FIRST
+            limit = MAX_DEATHS if doing in self.succeeded else MAX_DEATHS_AT_FIRST
+            limit = {OPENING: MAX_OPENINGS, IDLE: MAX_DEATHS}.get(doing, limit)
             if self.deaths[doing] >= limit:
                 last = f", whatever artwork it was given, {held[0].artwork_id} the last" if held else ""
                 raise RunFailed(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from artquant.errors import Reject, RunFailed
-from artquant.pipelines.in_hand import MAX_DEATHS_AT_FIRST, MAX_OPENINGS, OPENING, InHand
+from artquant.pipelines.in_hand import MAX_DEATHS, MAX_DEATHS_AT_FIRST, MAX_OPENINGS, OPENING, InHand
 from artquant.schema import RejectClass
 from tests.processes import ROOT
 
@@ -127,9 +127,19 @@ def test_a_worker_that_dies_whatever_it_is_given_ends_the_run(tmp_path: Path) ->
 
 
 def test_an_engine_that_dies_while_it_opens_ends_the_run(tmp_path: Path) -> None:
+    with InHand(tmp_path, 60.0).holding(OPENING):
+        pass  # it did open once
+    die(tmp_path, "scoring", ["a.jpg"])
     for _ in range(MAX_OPENINGS):
         die(tmp_path, OPENING, [])
     with pytest.raises(RunFailed, match="3 times in a row while opening the engine"):
+        InHand(tmp_path, 60.0)
+
+
+def test_a_worker_that_is_ended_again_and_again_between_two_artworks_ends_the_run(tmp_path: Path) -> None:
+    for _ in range(MAX_DEATHS):
+        InHand(tmp_path, 60.0)  # each takes over from one that left nothing in hand
+    with pytest.raises(RunFailed, match=f"lost {MAX_DEATHS} times in a row while between two artworks"):
         InHand(tmp_path, 60.0)
 
 
