@@ -22,7 +22,7 @@ endif
 endif
 
 help:  ## what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z ]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "artquant: Python 3.11 or newer is needed: set PYTHON=/path/to/python"; exit 2; }
@@ -46,7 +46,7 @@ vllm: $(VLLM)  ## add vLLM for the CPU, for engine=vllm
 submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
 	@exec $(BIN)/artquant "$(JOB)" $(if $(wildcard jobs/$(JOB).yaml),config=jobs/$(JOB).yaml) $(ARGS)
 
-score train evaluate: $(READY)
+score train evaluate: $(READY)  ## the same in short: make score ARGS="key=value ..."
 	@exec $(BIN)/artquant $@ config=jobs/$@.yaml $(ARGS)
 
 models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]

@@ -21,8 +21,8 @@ EXAMPLES = {
     "train": "artquant train annotations.uri=ratings.csv annotations.images=art output=out model=current",
     "evaluate": "artquant evaluate annotations.uri=ratings.csv annotations.images=art output=out",
 }
-EXIT_CODES = """Exit codes: 0 done; 1 the run failed and nothing was published; 2 something for you to
-correct; 130 stopped by Ctrl-C, 143 by SIGTERM. (make turns every failure into 2.)"""
+EXIT_CODES = """Exit codes: 0 done; 1 the run failed; 2 something for you to correct; 130 stopped
+by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. (make turns every failure into 2.)"""
 
 
 def overview() -> str:
@@ -44,14 +44,14 @@ def job_help(job: str, kind: type[Section]) -> str:
         f"  {EXAMPLES[job]}",
         "",
     ]
-    lines += ["config=FILE names a YAML file of settings; key=value goes over it, and the last one of a key wins.", ""]
-    section = ""
+    lines += ["config=FILE names a YAML file of settings; key=value goes over it, and the last", "one of a key wins."]
+    section = "-"
     for key, field, default in settings_of(kind):
         if (parent := key.rpartition(".")[0]) != section:
             section = parent
-            lines += ["", section]
-        said = "made for the run" if field.default_factory else "" if default in (None, ()) else typed(default)
-        lines.append(f"  {key}={takes(field)}" + (f"   [{said}]" if said else ""))
+            lines += ["", section or "settings"]
+        said = "made for the run" if field.default_factory else "" if default in (None, ()) else f"default {typed(default)}"
+        lines.append(f"  {key}={takes(field)}" + (f"   ({said})" if said else ""))
         lines += wrapper.wrap(str(field.description))
     return "\n".join([*lines, "", EXIT_CODES, ""])
 

@@ -201,7 +201,7 @@ def test_help_names_every_setting_with_its_default(arguments: list[str], capsys:
         return
     for setting in settings_of(spec_of(arguments[0])):
         assert f"  {setting.key}=" in said, setting.key
-    assert "engine.num_workers=whole number   [1]" in said and max(map(len, said.splitlines())) <= 100
+    assert "engine.num_workers=whole number   (default 1)" in said and max(map(len, said.splitlines())) <= 100
 
 
 def test_help_and_refusals_import_nothing_heavy() -> None:
