@@ -1,13 +1,13 @@
 """The segments of a JPEG file, read without decoding: which kind it is, and how many scans it has."""
 
-import re
 from dataclasses import dataclass
 
 _SOI, _EOI, _SOS, _DHP, _EXP = 0xD8, 0xD9, 0xDA, 0xDE, 0xDF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0 to SOF15; the others are tables
-_DCT_FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})  # baseline, extended and progressive; Huffman and arithmetic
+_SEQUENTIAL = frozenset({0xC0, 0xC1, 0xC9})  # baseline and extended, Huffman and arithmetic
+_DCT_FRAMES = _SEQUENTIAL | {0xC2, 0xCA}  # and progressive
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
-_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in entropy-coded data, 0xff is followed by 0 or a restart marker
+_IN_SCAN = frozenset({0, *range(0xD0, 0xD8)})  # what may follow 0xff in entropy-coded data: a stuffed zero, or a restart marker
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Markers:
 
 def read_markers(data: bytes) -> Markers:
     """The markers from the first SOI on; a file that breaks off has those up to there."""
-    frames: list[tuple[int, int]] = []
+    frames: list[tuple[int, int, int]] = []  # marker, bits a sample, components
     num_scans, position, is_clean = 0, 2, data[:2] == b"\xff\xd8"
     while position + 4 <= len(data):
         if data[position] != 0xFF:  # decoders skip what they do not know, each in its way
@@ -46,13 +46,23 @@ def read_markers(data: bytes) -> Markers:
             continue
         length = int.from_bytes(data[position + 2 : position + 4], "big")
         if marker in _FRAMES:
-            frames.append((marker, data[position + 4] if position + 4 < len(data) else 0))
-        position += 2 + max(2, length)
+            frames.append((marker, data[position + 4], data[position + 9]) if position + 9 < len(data) else (marker, 0, 0))
         if marker == _SOS:
             num_scans += 1
-            following = _AFTER_SCAN.search(data, position)
-            if following is None:
-                break
-            position = following.end() - 2
+            if len(frames) == 1 and frames[0][0] in _SEQUENTIAL and data[position + 4 : position + 5] == bytes([frames[0][2]]):
+                break  # all of the picture is in this scan: what comes after it is read by nobody
+            position = _after_scan(data, position + 2 + max(2, length))
+        else:
+            position += 2 + max(2, length)
     is_plain = is_clean and len(frames) == 1 and frames[0][0] in _DCT_FRAMES and frames[0][1] == 8
     return Markers(is_plain, num_scans)
+
+
+def _after_scan(data: bytes, position: int) -> int:
+    """Where the marker after a scan's entropy-coded data begins; the file's end where there is none."""
+    last = len(data) - 1
+    while 0 <= (position := data.find(b"\xff", position)) < last:
+        if data[position + 1] not in _IN_SCAN:
+            return position  # a fill byte, or the marker
+        position += 2
+    return len(data)

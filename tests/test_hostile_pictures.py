@@ -120,7 +120,7 @@ def test_a_scan_bomb_is_refused_by_its_work_and_before_it_is_decoded() -> None:
         ("fill bytes", jpeg(64, 48).replace(b"\xff\xc0", b"\xff\xff\xff\xc0", 1), True),
         ("lossless", lossless(64, 48), False),
         ("junk between segments", jpeg(64, 48)[:2] + b"junk" + jpeg(64, 48)[2:], False),
-        ("a second frame", jpeg(64, 48)[:-2] + lossless(64, 48)[2:], False),
+        ("a second frame", jpeg(64, 48, progressive=True)[:-2] + lossless(64, 48)[2:], False),
         ("a second picture's start", jpeg(64, 48)[:2] + jpeg(64, 48), False),
         ("a lossless frame first", lossless(64, 48)[:19] + jpeg(64, 48)[2:], False),
         ("nothing", b"", False),
