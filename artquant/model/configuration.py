@@ -1,6 +1,6 @@
 """Configuration of ArtQuant's network (mPLUG-Owl2), under the field names of the published checkpoints."""
 
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
 from artquant.model.location import FromAnywhere
 
@@ -149,3 +149,6 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
 
 def _as_config(kind: type[PreTrainedConfig], value) -> PreTrainedConfig:
     return value if isinstance(value, kind) else kind(**(value or {}))
+
+
+AutoConfig.register("mplug_owl2", MPLUGOwl2Config, exist_ok=True)

@@ -6,7 +6,7 @@ Shapes: B images or sequences, T tokens, P = grid^2 + 1 vision tokens, Q + 1 ima
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, PreTrainedModel
 from transformers import initialization as init
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
@@ -274,3 +274,7 @@ class MPLUGOwl2LlamaForCausalLM(MPLUGOwl2PreTrainedModel, GenerationMixin):
         # The image's embeddings are in the cache after the first step.
         inputs["pixel_values"] = pixel_values if is_first_iteration or not kwargs.get("use_cache", True) else None
         return inputs
+
+
+AutoModelForImageTextToText.register(MPLUGOwl2Config, MPLUGOwl2LlamaForCausalLM, exist_ok=True)
+AutoModelForCausalLM.register(MPLUGOwl2Config, MPLUGOwl2LlamaForCausalLM, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tokenizers.models import BPE
-from transformers import BatchFeature, LlamaTokenizer, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, LlamaTokenizer, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
@@ -144,3 +144,7 @@ class MPLUGOwl2Processor(ProcessorMixin):
         if images is not None:
             features["pixel_values"] = self.image_processor(images, return_tensors=return_tensors)["pixel_values"]
         return features
+
+
+AutoImageProcessor.register(MPLUGOwl2Config, slow_image_processor_class=MPLUGOwl2ImageProcessor, exist_ok=True)
+AutoProcessor.register(MPLUGOwl2Config, MPLUGOwl2Processor, exist_ok=True)
