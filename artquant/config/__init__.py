@@ -3,7 +3,7 @@
 from artquant.config.annotations import AnnotationSpec
 from artquant.config.evaluate import EvaluateSpec
 from artquant.config.load import Setting, load_spec, read_document, settings_of, takes
-from artquant.config.score import EngineSpec, FetchSpec, ReviewSpec, ScoreSpec, VllmSpec
+from artquant.config.score import EngineSpec, FetchSpec, MeasuredEngineSpec, ReviewSpec, ScoreSpec, VllmSpec
 from artquant.config.section import Section
 from artquant.config.train import FitSpec, LoraSpec, LossSpec, SightSpec, TrainSpec
 
@@ -15,6 +15,7 @@ __all__ = [
     "FitSpec",
     "LoraSpec",
     "LossSpec",
+    "MeasuredEngineSpec",
     "ReviewSpec",
     "ScoreSpec",
     "Section",

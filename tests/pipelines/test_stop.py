@@ -15,7 +15,7 @@ from tests.checkpoints import save_random_checkpoint
 from tests.pipelines.engines import red_picture
 from tests.processes import command_of, eventually, start_job, start_make
 
-OURS = ("Starting a local Ray", "Ray did not start", "score and critique: ", "artquant: ", "make: ")
+OURS = ("Starting a local Ray", "Ray did not start", "score and critique: ", "artquant: ", "make")
 
 
 @pytest.mark.parametrize("by", ["Ctrl-C", "SIGTERM to make"])
@@ -40,7 +40,7 @@ def test_a_stopped_run_publishes_nothing_and_leaves_no_process(by: str, tmp_path
         stop(by, job)
         _, last_words = job.communicate(timeout=120)
         said = [line for line in last_words.splitlines() if line.startswith("artquant: ")]
-        assert job.returncode == (130 if by == "Ctrl-C" else -signal.SIGTERM), last_words  # make ends by the signal itself
+        assert job.returncode in ((130,) if by == "Ctrl-C" else (2, -signal.SIGTERM)), last_words  # make folds 143, or ends by the signal
         assert said == ["artquant: Stopped. Nothing was published; what was published before is current still."]
         assert [line for line in last_words.splitlines() if not line.startswith(OURS)] == []
         assert eventually(lambda: not any(map(command_of, family)))

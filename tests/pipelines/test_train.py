@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from artquant.cli.train import recipe_of
-from artquant.config import AnnotationSpec, EngineSpec, EvaluateSpec, FetchSpec, FitSpec, LossSpec, SightSpec, TrainSpec
+from artquant.config import AnnotationSpec, EngineSpec, EvaluateSpec, FetchSpec, FitSpec, LossSpec, MeasuredEngineSpec, SightSpec, TrainSpec
 from artquant.errors import RunFailed, UserError
 from artquant.paintings import jpeg, paint
 from artquant.pipelines import train
@@ -74,7 +74,7 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     card = registry.entry(first.report.run_id).card
     assert card["metrics"]["srcc"]["low"] <= card["metrics"]["srcc"]["value"] <= card["metrics"]["srcc"]["high"]
 
-    second = trained(spec_of(collection, engine=EngineSpec(num_gpus=1, device="cpu", critique=False)))  # judged on a logical GPU
+    second = trained(spec_of(collection, engine=MeasuredEngineSpec(num_gpus=1, device="cpu")))  # judged on a logical GPU
     assert second.report.run_id == f"{first.report.run_id}-2"
     verdict = second.report.verdict
     assert verdict.current == first.report.run_id and verdict.difference == 0 and not verdict.promoted
