@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from artquant.errors import Reject
-from artquant.jpeg_markers import read_markers
+from artquant.jpeg_markers import Markers, read_markers
 from artquant.schema import RejectClass
 
 _log = logging.getLogger(__name__)
@@ -57,8 +57,11 @@ _TURNS = {  # EXIF orientation -> upright view
     7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
     8: lambda pixels: pixels[:, ::-1].swapaxes(0, 1),
 }
-MAX_SCAN_PIXELS = 20_000_000_000  # 100 scans of 200 megapixels, some four seconds of one core
-_ORIENTATION_TAG, _PHOTOMETRIC_TAG, _BITS_TAG = 274, 262, 258
+MAX_SCAN_PIXELS = 20_000_000_000  # 100 scans of 200 megapixels, some five to eight seconds of one core
+MAX_COVERS = 16  # how often a file's pieces may cover its picture: once for each channel is as often as a sound one does
+_MAX_KEPT_PROFILE_BYTES = 1 << 22  # a larger one is read anew each time: the store of transforms holds 64, of whatever size files have
+_ORIENTATION_TAG, _PHOTOMETRIC_TAG, _BITS_TAG, _TILE_TAGS = 274, 262, 258, (322, 323)
+_STRIP_PIXELS = 1 << 21
 
 
 def open_image(data: bytes) -> ImageFile.ImageFile:
@@ -84,7 +87,7 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 def decode(image: ImageFile.ImageFile, data: bytes, *, is_plain: bool, max_factor: int = 1) -> np.ndarray:
     """Upright sRGB pixels, (height, width, 3) uint8, writable and contiguous, alpha laid over white.
 
-    One that `is_plain` (:func:`is_plain_jpeg`) comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty,
+    One that `is_plain` (:func:`jpeg_markers`) comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty,
     truncated, too_large, unsupported.
     """
     try:
@@ -93,24 +96,40 @@ def decode(image: ImageFile.ImageFile, data: bytes, *, is_plain: bool, max_facto
             if is_plain:
                 image.draft(None, (max(1, image.width // max_factor), max(1, image.height // max_factor)))
             image.load()
-            pixels = np.array(_to_srgb(image))
+            pixels = _to_array(_to_srgb(image))
         turn = _TURNS.get(_orientation(image))
         return pixels if turn is None else np.ascontiguousarray(turn(pixels))
     except Exception as error:  # a decoder may fail in any way on hostile bytes
         raise _reject(error) from error
 
 
-def is_plain_jpeg(image: ImageFile.ImageFile, data: bytes) -> bool:
-    """Whether a decoder may be asked for a reduced size: of a lossless JPEG libjpeg-turbo before 3.1.4 then writes beyond its buffer.
+def jpeg_markers(image: ImageFile.ImageFile, data: bytes) -> Markers:
+    """Of a JPEG, what its markers say; only one that `is_plain` may be asked for at a reduced size: of a lossless one libjpeg-turbo before
+    3.1.4 then writes beyond its buffer. Of other kinds: not plain, no scans.
 
     Raises Reject for a JPEG of which the scans take far more work than its pixels.
     """
     if not isinstance(image, JpegImageFile):
-        return False
+        return Markers(is_plain=False, num_scans=0)
     markers = read_markers(data)
     if markers.num_scans * image.width * image.height > MAX_SCAN_PIXELS:
         raise Reject(RejectClass.TOO_LARGE, f"{markers.num_scans} scans of {image.width} x {image.height} pixels")
-    return markers.is_plain
+    return markers
+
+
+def piece_pixels(image: ImageFile.ImageFile) -> int:
+    """The most pixels that a decoder holds of `image`: its own, or those of a TIFF's one tile, which may be far larger than the picture.
+
+    Raises Reject for a file whose strips or tiles are decoded over one another again and again: a small file could keep a core for hours.
+    """
+    num_pixels = image.width * image.height
+    covered = sum(max(1, box[3] - box[1]) * max(1, box[2] - box[0]) for _, box, *_ in image.tile if box)
+    if covered > MAX_COVERS * max(1, num_pixels):
+        raise Reject(RejectClass.TOO_LARGE, f"its pieces are decoded over its {image.width} x {image.height} pixels again and again")
+    if not isinstance(image, TiffImageFile):
+        return num_pixels
+    width, height = (image.tag_v2.get(tag, 0) for tag in _TILE_TAGS)
+    return max(num_pixels, width * height) if isinstance(width, int) and isinstance(height, int) else num_pixels
 
 
 def swaps_sides(image: ImageFile.ImageFile) -> bool:
@@ -150,7 +169,7 @@ def _decode_plain_jpeg(image: JpegImageFile, data: bytes, factor: int) -> np.nda
         _log.debug("Pillow decodes a JPEG that simplejpeg refuses: %s", error)
         return None
     transform = _srgb_transform(profile, "RGB") if profile else None
-    return pixels if transform is None else np.array(_apply(transform, Image.fromarray(pixels)))
+    return pixels if transform is None else _to_array(_apply(transform, Image.fromarray(pixels)))
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
@@ -162,11 +181,11 @@ def _to_srgb(image: Image.Image) -> Image.Image:
         raise Reject(RejectClass.UNSUPPORTED, f"{image.format} with pixels of kind {image.mode}")
     alpha = None
     if image.has_transparency_data:
-        if image.mode != "LA":
+        if image.mode not in ("LA", "RGBA"):
             image = image.convert("RGBA")
         alpha = image.getchannel("A")
         image = image.convert(image.mode.rstrip("A"))
-    elif image.mode not in ("L", "CMYK"):
+    elif image.mode not in ("L", "CMYK", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     transform = _srgb_transform(profile, image.mode) if profile else None
     rgb = image.convert("RGB") if transform is None else _apply(transform, image)
@@ -175,6 +194,16 @@ def _to_srgb(image: Image.Image) -> Image.Image:
     white = Image.new("RGB", rgb.size, "white")
     white.paste(rgb, mask=alpha)
     return white
+
+
+def _to_array(image: Image.Image) -> np.ndarray:
+    """(height, width, 3) uint8 of an RGB image, strip by strip: `np.array` holds three copies at a time."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -193,8 +222,14 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-@lru_cache(maxsize=64)
 def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """As `_kept_transform`, which remembers those of profiles of usual size."""
+    make = _kept_transform if len(profile) <= _MAX_KEPT_PROFILE_BYTES else _kept_transform.__wrapped__
+    return make(profile, mode)
+
+
+@lru_cache(maxsize=64)
+def _kept_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """The transform from `mode` under `profile` to sRGB; None where there is nothing to do, or the profile is broken or not for `mode`."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

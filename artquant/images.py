@@ -19,6 +19,7 @@ from PIL import Image, ImageFile
 
 from artquant import image_decode
 from artquant.errors import Reject
+from artquant.jpeg_markers import Markers
 from artquant.memory import ByteBudget
 from artquant.schema import RejectClass
 
@@ -64,11 +65,12 @@ def load(
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} is {width * height} pixels, more than max_pixels={max_pixels}")
     if side * side > MAX_PADDING * max_pixels:
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} would pad to a square beyond {MAX_PADDING} x max_pixels={max_pixels}")
-    is_plain = image_decode.is_plain_jpeg(image, data)
-    factor = _reduction(side, size) if fast and is_plain else 1
+    held_pixels = image_decode.piece_pixels(image)
+    markers = image_decode.jpeg_markers(image, data)
+    factor = _reduction(side, size) if fast and markers.is_plain else 1
     try:
-        with budget.holding(peak_bytes(image, is_plain, factor)) if budget else nullcontext():
-            pixels = image_decode.decode(image, data, is_plain=is_plain, max_factor=factor)
+        with budget.holding(peak_bytes(image, held_pixels, markers, factor)) if budget else nullcontext():
+            pixels = image_decode.decode(image, data, is_plain=markers.is_plain, max_factor=factor)
             if image_decode.swaps_sides(image):
                 width, height = height, width
             return Picture(to_square(pixels, size, fast=fast, out=out), width, height)
@@ -78,11 +80,21 @@ def load(
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} does not fit in memory") from error
 
 
-def peak_bytes(image: ImageFile.ImageFile, is_plain: bool, factor: int) -> int:
-    """What decoding takes at its peak, about: measured at 199 megapixels, 283 MB for a baseline JPEG at a quarter of its size, 843 MB for a
-    progressive one, whose coefficients are all held, 3.1 and 3.5 GB for RGB and RGBA PNGs."""
-    a_pixel = 1.5 + 8 / factor**2 + (4.0 if image.info.get("progressive") else 0.0) if is_plain else 20.0
-    return round(image.width * image.height * a_pixel)
+def peak_bytes(image: ImageFile.ImageFile, num_pixels: int, markers: Markers, factor: int) -> int:
+    """What decoding `num_pixels` takes at its peak, rather too much than too little.
+
+    Measured at 36 megapixels, in bytes a pixel: WebP 20 to 26, other formats 9 to 17, JPEGs 7, or 12 where Pillow or a profile comes in;
+    and two a channel for the coefficients of one with several scans, whatever the size it is decoded at.
+    """
+    if image.format == "WEBP":
+        a_pixel = 26.0
+    elif not markers.is_plain:
+        a_pixel = 20.0
+    else:
+        holds_coefficients = markers.num_scans > 1 or "progressive" in image.info
+        is_simple = image.mode in ("L", "RGB") and "icc_profile" not in image.info
+        a_pixel = 1.0 + (8 if is_simple else 14) / factor**2 + (2.0 * len(image.getbands()) if holds_coefficients else 0.0)
+    return round(num_pixels * a_pixel)
 
 
 def recipe(size: int, *, fast: bool) -> dict[str, object]:

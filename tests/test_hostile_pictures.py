@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import random
+import struct
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from artquant import images
+from artquant import image_decode, images
 from artquant.errors import Reject
 from artquant.jpeg_markers import read_markers
 from artquant.memory import ByteBudget
 from artquant.schema import RejectClass
+from tests.colour_profiles import ADOBE_RGB, matrix_profile
 from tests.processes import ROOT
 
 CASES = Path(__file__).parent / "cases"
@@ -181,3 +184,107 @@ def test_pictures_wait_for_the_memory_that_others_have() -> None:
         assert thread.is_alive()
     thread.join(10)
     assert not thread.is_alive() and budget.free == 8 << 20
+
+
+def grey_tiff(width: int, height: int, offsets_of: dict[int, list[int]], body: bytes) -> bytes:
+    """An uncompressed 8-bit TIFF of `body`, which begins at byte 8, with the LONG tags of `offsets_of` beside those that each file has."""
+    tags = {256: [width], 257: [height], 258: [8], 259: [1], 262: [1], 277: [1]} | offsets_of
+    out, entries = bytearray(b"II*\0" + bytes(4) + body), b""
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"<{len(values)}I", *values)
+        entries += struct.pack("<HHI", tag, 4, len(values)) + (packed if len(values) == 1 else struct.pack("<I", len(out)))
+        out += packed if len(values) > 1 else b""
+    struct.pack_into("<I", out, 4, len(out))
+    return bytes(out + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
+def test_strips_that_are_decoded_over_one_another_are_refused_and_as_many_as_rows_are_not() -> None:
+    num = 20_000  # each of them is half of the picture
+    bomb = grey_tiff(400, 400, {273: [8] * num, 278: [200], 279: [80_000] * num}, bytes(80_000))
+    with pytest.raises(Reject, match="again and again") as refusal:
+        images.load(bomb, 32)
+    assert refusal.value.reject_class is RejectClass.TOO_LARGE
+    rows = grey_tiff(400, 400, {273: [8 + 400 * row for row in range(400)], 278: [1], 279: [400] * 400}, bytes(160_000))
+    assert images.load(rows, 32).width == 400
+
+
+def test_a_tile_that_is_larger_than_its_picture_counts_towards_the_memory() -> None:
+    tiled = grey_tiff(16, 16, {322: [20_000], 323: [20_000], 324: [8], 325: [256]}, bytes(256))
+    assert image_decode.piece_pixels(image_decode.open_image(tiled)) == 400_000_000
+    plain = grey_tiff(16, 16, {273: [8], 278: [16], 279: [256]}, bytes(256))
+    assert image_decode.piece_pixels(image_decode.open_image(plain)) == 256
+
+
+def planes_apart(width: int, height: int) -> bytes:
+    """A baseline JPEG of three full channels, each in a scan of its own: a decoder must hold all coefficients, as of a progressive one."""
+    buffer = io.BytesIO()
+    Image.new("L", (width, height), 90).save(buffer, "JPEG")
+    grey = buffer.getvalue()
+    frame, scan = grey.index(b"\xff\xc0"), grey.index(b"\xff\xda")
+    data = grey[:frame] + b"\xff\xc0\0\x11" + grey[frame + 4 : frame + 9] + b"\3"
+    data += b"".join(bytes([i, 0x11, 0]) for i in (1, 2, 3)) + grey[frame + 13 : scan]
+    return data + b"".join(b"\xff\xda\0\x08\1" + bytes([i, 0, 0, 63, 0]) + grey[scan + 10 : -2] for i in (1, 2, 3)) + b"\xff\xd9"
+
+
+PEAK = """
+import sys
+from contextlib import nullcontext
+from artquant import images
+asked = []
+class Budget:
+    def holding(self, num_bytes):
+        asked.append(num_bytes)
+        return nullcontext()
+def status(name):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(name)) << 10
+images.load(open(sys.argv[1], "rb").read(), 448)
+data = open(sys.argv[2], "rb").read()
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+images.load(data, 448, fast=sys.argv[3] == "fast", budget=Budget())
+print(asked[0], status("VmHWM") - before)
+"""
+SIDE = 3000
+
+
+def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (SIDE // 50, SIDE // 50, 3), dtype=np.uint8), np.ones((50, 50, 1), np.uint8))
+    Image.fromarray(pixels).convert(mode).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak")
+@pytest.mark.parametrize("fast", ["fast", "exact"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: saved("JPEG"),
+        lambda: saved("JPEG", icc_profile=matrix_profile(ADOBE_RGB)),
+        lambda: saved("JPEG", "CMYK", progressive=True),
+        lambda: planes_apart(SIDE, SIDE),
+        lambda: saved("PNG", "RGBA", compress_level=1),
+        lambda: saved("TIFF", compression="tiff_lzw"),
+        lambda: saved("GIF", "P"),
+        lambda: saved("WEBP", "RGBA", lossless=True, method=0, quality=0),
+    ],
+    ids=["jpeg", "jpeg_icc", "jpeg_cmyk_progressive", "jpeg_planes_apart", "png_rgba", "tiff", "gif", "webp_lossless"],
+)
+def test_what_is_asked_of_the_budget_covers_what_decoding_takes(make: Callable[[], bytes], fast: str, tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(jpeg(640, 640))
+    (tmp_path / "large").write_bytes(make())
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "small"), str(tmp_path / "large"), fast]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    asked, took = map(int, done.stdout.split())
+    assert took < asked + (12 << 20), f"{took >> 20} MB were taken, {asked >> 20} MB asked for"  # 12 MB: strips, and the file's own bytes
+
+
+def test_transforms_are_kept_but_not_of_profiles_that_fill_the_memory() -> None:
+    image_decode._kept_transform.cache_clear()
+    for num_bytes, kept in ((1000, 1), (5 << 20, 1)):
+        profile = bytearray(matrix_profile(ADOBE_RGB) + bytes(num_bytes))
+        struct.pack_into(">I", profile, 0, len(profile))
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), (180, 120, 90)).save(buffer, "WEBP", lossless=True, icc_profile=bytes(profile))
+        assert tuple(images.load(buffer.getvalue(), 8).pixels[4, 4]) != (180, 120, 90)  # the profile acts all the same
+        assert image_decode._kept_transform.cache_info().currsize == kept

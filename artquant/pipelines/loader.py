@@ -14,6 +14,8 @@ from artquant.memory import decode_budget, keep_freed_memory
 from artquant.pipelines.in_hand import InHand
 from artquant.storage import Fetched, open_store
 
+MAX_UNDECODED_BYTES = 1 << 29  # 64 objects of 8 MB
+
 
 class Loader:
     """Fetches artworks of one collection on some threads and decodes them on others, in the order in which they are asked for.
@@ -32,7 +34,8 @@ class Loader:
         self.decoders = ThreadPoolExecutor(spec.decode_threads, initializer=torch.set_num_threads, initargs=(1,))
         self.lock = threading.Lock()
         self.waiting: deque[tuple[dict[str, Any], Future[Fetched]]] = deque()
-        self.room = self.window = 4 * spec.threads  # objects that may be under way or held undecoded, however large they are
+        self.room = self.window = 4 * spec.threads  # objects that may be under way or held undecoded
+        self.held_bytes = 0  # theirs, as the plan says; one that is larger than MAX_UNDECODED_BYTES comes alone
 
     def begin(self, rows: list[dict[str, Any]]) -> tuple[np.ndarray, list[Future[dict[str, Any]]]]:
         """For rows with `artwork_id` and `etag` their pixels (N, S, S, 3) uint8, there when the row's future is done; its result says of
@@ -42,17 +45,22 @@ class Loader:
         with self.lock:
             self.waiting.extend(zip(rows, arriving, strict=True))
             loading = [self.decoders.submit(self._decode, *each) for each in zip(rows, arriving, pixels, strict=True)]
-        self._fetch_next(0)
+        self._fetch_next(0, 0)
         return pixels, loading
 
-    def _fetch_next(self, num_freed: int) -> None:
+    def _fetch_next(self, num_freed: int, freed_bytes: int) -> None:
         """In bursts: the store and its client do a fifth less for an object than when they are woken for each."""
         with self.lock:
             self.room += num_freed
+            self.held_bytes -= freed_bytes
             burst = min(self.room, len(self.waiting)) if self.room >= self.window // 2 else 0
-            self.room -= burst
             # First come, first served, as in `decoders`: what a decoder waits for is under way, or will be when all before it are decoded.
             for _ in range(burst):
+                num_bytes = _planned_bytes(self.waiting[0][0])
+                if self.room < self.window and self.held_bytes + num_bytes > MAX_UNDECODED_BYTES:
+                    break
+                self.room -= 1
+                self.held_bytes += num_bytes
                 self.fetchers.submit(self._fetch, *self.waiting.popleft())
 
     def _fetch(self, row: dict[str, Any], arriving: Future[Fetched]) -> None:
@@ -80,7 +88,7 @@ class Loader:
             attempts = getattr(reject, "attempts", attempts)
             pixels[:] = 0
         finally:
-            self._fetch_next(1)
+            self._fetch_next(1, _planned_bytes(row))
         return {"etag": etag, "width": width, "height": height, "attempts": attempts} | why
 
     def _load(self, artwork_id: str, data: bytes, pixels: np.ndarray) -> tuple[int, int]:
@@ -105,3 +113,7 @@ class Loader:
         if isinstance(picture, Reject):
             raise picture
         return picture.width, picture.height
+
+
+def _planned_bytes(row: dict[str, Any]) -> int:
+    return row.get("size_bytes") or 0

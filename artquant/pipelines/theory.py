@@ -13,6 +13,7 @@ from artquant import images
 from artquant.config import EngineSpec, FetchSpec
 from artquant.engines import Engine
 from artquant.errors import Reject, RunFailed
+from artquant.memory import decode_budget
 from artquant.pipelines.in_hand import OPENING, of_this_worker
 from artquant.pipelines.progress import show_progress, tell
 from artquant.pipelines.score import last_words
@@ -69,7 +70,8 @@ class TheoryStage:
                 patience_seconds=fetch.patience_seconds,
                 timeout_seconds=fetch.timeout_seconds,
             ).data
-            return images.load(data, self.image_size, max_pixels=self.fetch.max_pixels, fast=not self.fetch.full_decode).pixels
+            budget = decode_budget(fetch.decode_memory_mb)
+            return images.load(data, self.image_size, max_pixels=fetch.max_pixels, fast=not fetch.full_decode, budget=budget).pixels
         except Reject:
             return None
 

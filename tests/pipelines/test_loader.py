@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +156,64 @@ def test_a_picture_that_takes_its_process_down_is_found_and_rejected_and_its_nei
     assert done[-1].stdout == "[7]\n"
 
 
-def test_the_spec_bounds_the_memory_of_decoding(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_objects_held_undecoded_are_bounded_by_their_bytes_and_the_largest_comes_alone(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("artquant.pipelines.loader.MAX_UNDECODED_BYTES", 250)
+    loader = Loader(uri, SIZE, FetchSpec(threads=4, decode_threads=1))
+    fetch, under_way, seen, lock = loader.store.fetch, [], [], threading.Lock()
+    sizes = {f"{number:03d}.png": 1000 if number == 5 else 100 for number in range(40)}
 
-    def budget(megabytes: int) -> ByteBudget:
-        asked.append(megabytes)
-        return ByteBudget(megabytes << 20)
+    def watched(key: str, **options: Any) -> Fetched:
+        with lock:
+            under_way.append(key)
+            seen.append(tuple(under_way))
+        time.sleep(0.005)
+        return fetch(key, **(options | {"size_bytes": None}))
 
-    monkeypatch.setattr("artquant.pipelines.loader.decode_budget", budget)
-    _, loading = Loader(uri, SIZE, FetchSpec(decode_memory_mb=7)).begin(rows(range(3)))
-    assert [loaded.result()["reject_class"] for loaded in loading] == [""] * 3 and asked == [7] * 3
+    load = loader._load
+
+    def loaded(artwork_id: str, *args: Any) -> tuple[int, int]:
+        try:
+            return load(artwork_id, *args)
+        finally:
+            with lock:
+                under_way.remove(artwork_id)
+
+    monkeypatch.setattr(loader.store, "fetch", watched)
+    monkeypatch.setattr(loader, "_load", loaded)
+    _, loading = loader.begin([{**row, "size_bytes": sizes[row["artwork_id"]]} for row in rows(range(40))])
+    assert [each.result(timeout=30)["reject_class"] for each in loading] == [""] * 40
+    assert max(map(len, seen)) == 2
+    assert [held for held in seen if "005.png" in held] == [("005.png",)]
+    assert loader.held_bytes == 0
+
+
+class Recorded(ByteBudget):
+    """A budget that notes what its process held of it."""
+
+    def __init__(self, megabytes: int):
+        super().__init__(megabytes << 20)
+        self.held: list[int] = []
+
+    def holding(self, num_bytes: int) -> AbstractContextManager[None]:
+        self.held.append(num_bytes)
+        return super().holding(num_bytes)
+
+
+@pytest.mark.parametrize("user", ["loader", "theory", "score"])
+def test_whoever_decodes_holds_his_share_of_the_budget_that_the_spec_sets(uri: str, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    from artquant.pipelines import score, theory
+
+    budgets: list[Recorded] = []
+    monkeypatch.setattr(f"artquant.pipelines.{user}.decode_budget", lambda megabytes: budgets.append(Recorded(megabytes)) or budgets[-1])
+    fetch, store = FetchSpec(decode_memory_mb=7), open_store(uri)
+    if user == "loader":
+        _, loading = Loader(uri, SIZE, fetch).begin(rows(range(1)))
+        assert loading[0].result(timeout=30)["reject_class"] == ""
+    elif user == "theory":
+        stage = object.__new__(theory.TheoryStage)
+        stage.fetch, stage.store, stage.image_size = fetch, store, SIZE
+        assert stage._load("000.png").shape == (SIZE, SIZE, 3)
+    else:
+        assert score.thumbnail_of(store, fetch, "000.png")
+    (budget,) = budgets
+    assert budget.num_bytes == budget.free == 7 << 20 and budget.held == [20 * SIZE * SIZE]
