@@ -50,12 +50,14 @@ def load(
     fast: bool = True,
     out: np.ndarray | None = None,
     budget: ByteBudget | None = None,
+    simd: bool = True,
 ) -> Picture:
     """Decode, turn upright, convert to sRGB, lay over white, pad to a square, resize to `size`. The pixels lie in `out`, if given.
 
     `fast=False` is the published preprocessing to the last bit; `fast=True` decodes large JPEGs at a reduced size and resizes with
     SIMD code, a drift that tests/test_images.py bounds. Which files are refused does not depend on it. At the peak a picture takes up
     to 20 bytes a pixel, a JPEG decoded at a reduced size far less; `budget` is what all threads may take together, and is waited for.
+    `simd=False` resizes by Pillow whatever `fast` says, and so without torch.
     Raises only `Reject`: empty, not_an_image, truncated (damaged too), too_large, unsupported.
     """
     image = image_decode.open_image(data)
@@ -73,7 +75,7 @@ def load(
             pixels = image_decode.decode(image, data, is_plain=markers.is_plain, max_factor=factor)
             if image_decode.swaps_sides(image):
                 width, height = height, width
-            return Picture(to_square(pixels, size, fast=fast, out=out), width, height)
+            return Picture(to_square(pixels, size, fast=fast and simd, out=out), width, height)
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" not in str(error):  # torch has no class of its own for it on a CPU
             raise

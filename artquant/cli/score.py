@@ -1,12 +1,14 @@
 """The score job's thin entry point: spec, a home to run in, the pipeline, a table."""
 
+import hashlib
 import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 from artquant.cli.remote import check_addresses
@@ -23,7 +25,9 @@ def main(overrides: list[str]) -> int:
 
     if not (spec.input and spec.output):
         refuse_other_stores({"registry": spec.registry}, "input and output")
-    with stores(spec) as (spec, reopen), ThreadPoolExecutor(1) as beside:
+    beside = ThreadPoolExecutor(1)
+    beside.submit(import_module, "artquant.pipelines.score")  # and with it Ray Data, while the store starts and is asked
+    with beside, stores(spec) as (spec, reopen):
         check_places(spec)
         spec = with_current_model(spec, is_embedded=reopen is not None)
         checkpoint = open_checkpoint(spec.model or str(TINY), spec.base)
@@ -111,7 +115,7 @@ def with_current_model(spec: ScoreSpec, is_embedded: bool) -> ScoreSpec:
 def make_recipe(spec: ScoreSpec, checkpoint=None):
     """How workers get the engine of a checkpoint, by default the spec's. Raises UserError where there is none, or it cannot be used."""
     checkpoint = checkpoint or open_checkpoint(spec.model or str(TINY), spec.base)
-    check_usable(checkpoint)
+    check_usable_once(checkpoint)
     from artquant.engines.open import describe, open_engine, precision, resolve
     from artquant.pipelines.score import EngineRecipe
 
@@ -140,6 +144,30 @@ def open_checkpoint(location: str, base: str | None):
 
     with refusing(location):
         return Checkpoint.open(location, base)
+
+
+def check_usable_once(checkpoint) -> None:
+    """:func:`check_usable`, unless the same files were found usable before by the same code: the look imports torch and transformers."""
+    from artquant.cli.home import HOME
+
+    seen = HOME / "usable-models" / f"{checkpoint.model_digest}-{code_digest()}"
+    if seen.exists():
+        return
+    check_usable(checkpoint)
+    with suppress(OSError):  # then it is looked at again next time
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.touch()
+
+
+def code_digest() -> str:
+    """Of what decides whether a checkpoint is usable: the network's room, and the packages it builds on."""
+    from importlib.metadata import version
+
+    total = hashlib.sha256(" ".join(version(name) for name in ("torch", "transformers", "peft", "tokenizers")).encode())
+    room = Path(__file__).resolve().parent.parent / "model"
+    for path in (Path(__file__), *sorted(room.glob("*.py"))):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
 
 
 def check_usable(checkpoint) -> None:

@@ -115,7 +115,7 @@ class Checkpoint:
     def identity(self, dtype: str, full_decode: bool = False) -> Identity:
         """What scores of this checkpoint depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
         from artquant import images
-        from artquant.model.processing import CLIP_MEAN, CLIP_STD
+        from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
 
         mean, std = (CLIP_MEAN, CLIP_STD) if self.is_own else self._chat_processor.normalisation
         preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), mean, std])

@@ -15,12 +15,11 @@ from transformers.utils import PROCESSOR_NAME, cached_file
 from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.levels import level_token_ids
 from artquant.model.location import FromAnywhere, local_folder
+from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
 from artquant.prompts import IMAGE_PLACEHOLDER
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:

@@ -239,9 +239,9 @@ def thumbnail_of(source: Store, fetch: FetchSpec, artwork_id: str) -> bytes | No
     """A small JPEG of an artwork, fetched once more: engines may look at smaller pictures than people. None where it is gone by now."""
     try:
         data = source.fetch(artwork_id, attempts=1, patience_seconds=0, timeout_seconds=min(_THUMBNAIL_SECONDS, fetch.timeout_seconds)).data
-        return images.thumbnail(
-            images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels, budget=decode_budget(fetch.decode_memory_mb)), THUMBNAIL_SIZE
-        )
+        budget = decode_budget(fetch.decode_memory_mb)
+        picture = images.load(data, THUMBNAIL_SIZE, max_pixels=fetch.max_pixels, budget=budget, simd=False)  # without torch
+        return images.thumbnail(picture, THUMBNAIL_SIZE)
     except Reject:
         return None
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pytest import MonkeyPatch
@@ -18,7 +19,7 @@ from artquant.cli.main import main
 from artquant.cli.score import is_published
 from artquant.cli.summary import keep_page
 from artquant.config import ScoreSpec
-from artquant.errors import RunFailed
+from artquant.errors import RunFailed, UserError
 from artquant.storage import open_store
 from tests.processes import ROOT
 
@@ -219,3 +220,27 @@ def test_help_and_refusals_import_nothing_heavy() -> None:
             "boto3",
             "obstore",
         }
+
+
+def test_a_model_that_was_found_usable_is_not_looked_at_again_and_another_is(monkeypatch: MonkeyPatch, tmp_path: Path) -> None:
+    from artquant.cli import score
+
+    looked = []
+    monkeypatch.setattr("artquant.cli.home.HOME", tmp_path)
+    monkeypatch.setattr(score, "check_usable", lambda checkpoint: looked.append(checkpoint.model_digest))
+    for digest in ("a", "a", "b", "a"):
+        score.check_usable_once(SimpleNamespace(model_digest=digest))
+    assert looked == ["a", "b"]
+    monkeypatch.setattr(score, "code_digest", lambda: "other code")
+    score.check_usable_once(SimpleNamespace(model_digest="a"))
+    assert looked == ["a", "b", "a"]
+
+    def refuse(checkpoint: object) -> None:
+        looked.append("refused")
+        raise UserError("The model cannot be used.")
+
+    monkeypatch.setattr(score, "check_usable", refuse)
+    for _ in range(2):
+        with pytest.raises(UserError):
+            score.check_usable_once(SimpleNamespace(model_digest="c"))
+    assert looked[-2:] == ["refused", "refused"]
