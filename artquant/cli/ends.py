@@ -4,8 +4,11 @@ import ctypes
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -83,3 +86,23 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
         )
         return 128 - code if code < 0 else code or 1
     return code
+
+
+def whole_cause(error: Exception) -> str:
+    """An error that nobody foresaw in a few words, and where its traceback was written, for a report."""
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+    return f"{what}; please report it with {keep_traceback()}"
+
+
+def keep_traceback() -> str:
+    """Where the traceback of the error in hand was written; if nowhere, itself."""
+    text = traceback.format_exc()
+    folder = Path(os.environ.get("ARTQUANT_HOME", ".artquant")) / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"error-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
+        path.write_text(text)
+    except OSError:
+        print(text, file=sys.stderr)
+        return "the lines above"
+    return str(path.absolute())

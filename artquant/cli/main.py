@@ -7,12 +7,9 @@ import errno
 import importlib
 import os
 import sys
-import time
-import traceback
 from difflib import get_close_matches
-from pathlib import Path
 
-from artquant.cli.ends import Stopped, heed_signals, supervised
+from artquant.cli.ends import Stopped, heed_signals, supervised, whole_cause
 from artquant.cli.help import COMMANDS, JOBS, job_help, overview
 from artquant.errors import Reject, RunFailed, UserError
 
@@ -41,27 +38,12 @@ def main(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.errno in _DISK:
             where = f" {error.filename}" if error.filename else " what the job needs on this machine"
             return say_last(f"Cannot write{where}: {error.strerror}; make room, or set ARTQUANT_HOME to another folder.", 2)
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
-        return say_last(f"Stopped by an error that nobody foresaw, {what}; please report it with {keep_traceback()}.", 1)
+        return say_last(f"Stopped by an error that nobody foresaw: {whole_cause(error)}.", 1)
 
 
 def say_last(sentence: str, code: int) -> int:
     print(f"artquant: {sentence}", file=sys.stderr, flush=True)
     return code
-
-
-def keep_traceback() -> str:
-    """Where the traceback of the error in hand was written; if nowhere, itself."""
-    text = traceback.format_exc()
-    folder = Path(os.environ.get("ARTQUANT_HOME", ".artquant")) / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"error-{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}.txt"
-        path.write_text(text)
-    except OSError:
-        print(text, file=sys.stderr)
-        return "the lines above"
-    return str(path.absolute())
 
 
 def run(arguments: list[str]) -> int:

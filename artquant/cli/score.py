@@ -11,6 +11,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from artquant.cli.ends import whole_cause
 from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec
 from artquant.config import ScoreSpec
@@ -48,6 +49,13 @@ def main(overrides: list[str]) -> int:
             if is_published(spec):
                 stop.args = (f"Stopped, after the run {spec.run_id} was published: its rows are current.",)
             raise
+        except UserError:
+            raise
+        except Exception as error:
+            if not is_published(spec):
+                raise
+            say(f"artquant: The run {spec.run_id} is published, and its rows are current; what came after failed: {whole_cause(error)}.")
+            return 0
         print_summary(report, keep_report(spec.output, spec.run_id), reopen)
     return 0
 

@@ -54,6 +54,15 @@ class ProgressCounter:
         return self.stages
 
 
+def counts_of(counter: Any) -> dict[str, StageCount]:
+    """What was counted; nothing where the counter died with its node: a run does not fail by what is only shown."""
+    try:
+        return ray.get(counter.snapshot.remote())
+    except ray.exceptions.RayError as error:
+        print(f"The counts of this run are lost: {type(error).__name__}", file=sys.stderr, flush=True)
+        return {}
+
+
 def tell(counter: Any, in_hand: InHand) -> None:
     """Notes what became of the worker before this one, once."""
     while in_hand.news:

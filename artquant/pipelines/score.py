@@ -23,7 +23,7 @@ from artquant.engines.open import resolve
 from artquant.errors import Reject, RunFailed, UserError
 from artquant.identity import Identity
 from artquant.memory import decode_budget
-from artquant.pipelines.progress import ProgressCounter, StageCount, show_progress, watch
+from artquant.pipelines.progress import ProgressCounter, StageCount, counts_of, show_progress, watch
 from artquant.pipelines.shape import BLOCK_BYTES, FETCH_CPUS, WRITE_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task
 from artquant.pipelines.sink import StagingSink, Written
 from artquant.pipelines.stages import FetchAndScoreStage, FetchStage, ScoreStage
@@ -86,7 +86,7 @@ def run_score(spec: ScoreSpec, recipe: EngineRecipe) -> RunReport:
     finished_at = datetime.now(UTC)
     with said_only(f"The run is {'not published' if failure else 'published'}, but what it staged was not removed"):
         drop_staging(store, spec.run_id)
-    report = describe(spec, recipe, plan, written, files, ray.get(counter.snapshot.remote()), started_at, finished_at, failure)
+    report = describe(spec, recipe, plan, written, files, counts_of(counter), started_at, finished_at, failure)
     with said_only(f"The run is {'not published' if failure else 'published'}, but its page was not written"):
         store.put(layout.run_key(spec.run_id, "metrics.json"), json.dumps(metrics(report), indent=1).encode())
         store.put(layout.run_key(spec.run_id, "report.html"), render(report).encode())

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,6 +159,32 @@ def test_a_job_that_is_stopped_knows_whether_its_run_was_published(tmp_path: Pat
     assert not is_published(spec)
     open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "tonight"}')
     assert is_published(spec)
+
+
+def test_an_error_after_publishing_says_that_the_run_is_published(
+    monkeypatch: MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from artquant.cli import score
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"a picture")
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("artquant.cli.home.running_ray", nullcontext)
+    monkeypatch.setattr(score, "make_recipe", lambda *_: None)
+
+    def run_score(spec: ScoreSpec, recipe: object) -> None:
+        if spec.run_id == "published":
+            open_store(str(spec.output)).put("CURRENT", b'{"run_id": "published"}')
+        raise TypeError("the page is broken")
+
+    monkeypatch.setattr("artquant.pipelines.score.run_score", run_score)
+    places = [f"input={tmp_path}/in", f"output={tmp_path}/out"]
+    assert main(["score", *places, "run_id=published"]) == 0
+    assert (
+        "artquant: The run published is published, and its rows are current; what came after failed: TypeError" in capsys.readouterr().err
+    )
+    assert main(["score", *places, "run_id=another"]) == 1
+    assert "Stopped by an error that nobody foresaw: TypeError: the page is broken" in capsys.readouterr().err
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess:
