@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from artquant.embedded_store import EmbeddedStore
-from artquant.storage import Store
+from artquant.storage import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
+from tests.pipelines.engines import REDS, red_picture
 from tests.pipelines.runs import Run, Scorer, spec_for
 from tests.processes import ROOT
 
@@ -68,3 +69,17 @@ def published(scorer: Scorer, checkpoint: Path, pictures: Store, s3_store: Store
     """One night over all of them, from S3 to S3, with critiques, by one engine."""
     output = s3_store.child(f"results-{secrets.token_hex(6)}")
     return scorer.score(spec_for(pictures, output, model=checkpoint, engine={"critique": True, "batch_size": 32}))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Store:
+    """A folder with a picture for each of REDS."""
+    store = open_store(f"file:{tmp_path}/collection")
+    for name, red in REDS.items():
+        store.put(name, red_picture(red))
+    return store
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Store:
+    return open_store(f"file:{tmp_path}/results")

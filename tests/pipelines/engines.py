@@ -16,6 +16,7 @@ from artquant.identity import Identity
 from artquant.scale import Scale
 
 POISON_RED = 255
+REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}  # a collection: file -> its red
 RED = Identity("red", "digest-of-red", "no-prompt", "middle", "float64")
 
 

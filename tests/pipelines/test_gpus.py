@@ -10,27 +10,13 @@ import ray
 from artquant.config import EngineSpec, FetchSpec, FitSpec
 from artquant.errors import RunFailed, UserError
 from artquant.pipelines.score import check_capacity
-from artquant.storage import Store, open_store
+from artquant.storage import Store
 from tests.pipelines.conftest import NUM_GPUS
-from tests.pipelines.engines import GrantedEngine, red_picture, red_score
+from tests.pipelines.engines import REDS, GrantedEngine, red_score
 from tests.pipelines.runs import Scorer, spec_for
 
 APART = pytest.mark.parametrize("fetch", [{"num_workers": 0}, {}], ids=["together", "apart"])
-REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}
 ON_CPU = {"num_gpus": 1, "device": "cpu"}
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Store:
-    store = open_store(f"file:{tmp_path}/collection")
-    for name, red in REDS.items():
-        store.put(name, red_picture(red))
-    return store
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Store:
-    return open_store(f"file:{tmp_path}/results")
 
 
 @APART

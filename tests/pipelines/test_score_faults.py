@@ -14,27 +14,12 @@ import pytest
 import artquant.pipelines.score as score_job
 from artquant.engines import Engine
 from artquant.errors import RunFailed, UserError
-from artquant.storage import Store, open_store
-from tests.pipelines.engines import POISON_RED, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
+from artquant.storage import Store
+from tests.pipelines.engines import POISON_RED, REDS, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
 from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
 from tests.stores import contents
 
 APART = pytest.mark.parametrize("fetch", [{"num_workers": 0}, {"num_workers": 1}], ids=["in one process", "apart"])
-REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Store:
-    """A folder with a picture for each of REDS."""
-    store = open_store(f"file:{tmp_path}/collection")
-    for name, red in REDS.items():
-        store.put(name, red_picture(red))
-    return store
-
-
-@pytest.fixture
-def output(tmp_path: Path) -> Store:
-    return open_store(f"file:{tmp_path}/results")
 
 
 def scores_of(run: Run) -> dict[str, float]:
