@@ -8,6 +8,7 @@ JOB ?=
 ARGS ?=
 MODEL ?=
 REGISTRY ?=
+QUICK := $(addprefix tests/,core config agreement annotations paintings results report test_architecture.py)
 PLACE = $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 # A setting that is typed as a variable of make would be ignored, and the sample scored instead.
@@ -58,8 +59,17 @@ promote: $(READY)  ## make a published model current: make promote MODEL=id [REG
 rollback: $(READY)  ## make the model before it current again [REGISTRY=...]
 	@exec $(BIN)/artquant rollback $(PLACE)
 
-test: $(VLLM)  ## all tests, those of vLLM too
-	@$(BIN)/python -m pytest
+test: $(VLLM)  ## all tests, those of vLLM too [ARGS="-k name"]
+	@$(BIN)/python -m pytest $(ARGS)
+
+quick: lint types  ## lint, types and the tests that need neither torch nor Ray, about a minute [ARGS="-k name"]
+	@$(BIN)/python -m pytest -m "not slow and not browser" $(QUICK) $(ARGS)
+
+mutants: $(READY)  ## put faults into the lines that matter and list those that no test sees, by hand
+	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 $(ARGS) > mutants.log 2>&1; tail -c 300 mutants.log; $(BIN)/mutmut results
+
+format: $(READY)  ## ruff, changing the files
+	@$(BIN)/ruff check --fix-only . && $(BIN)/ruff format .
 
 check: lint types test  ## lint, types and tests
 
@@ -87,5 +97,5 @@ clean:  ## remove the virtual environment, the embedded store and all it holds
 .DEFAULT:
 	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
 
-.PHONY: help setup vllm submit score train evaluate models promote rollback test check lint types bench clean ablate
+.PHONY: help setup vllm submit score train evaluate models promote rollback test quick mutants format check lint types bench clean ablate
 .DEFAULT_GOAL := help

@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from artquant.config.section import checked_name
-from artquant.embedded_store import BUCKET
-from artquant.errors import UserError
-from artquant.schema import RejectClass
-from artquant.storage import Conflict, FetchError, Store
+from artquant.core.errors import UserError
+from artquant.core.schema import RejectClass
+from artquant.storage.embedded import BUCKET
+from artquant.storage.store import Conflict, FetchError, Store
 
 CARD, CURRENT = "card.json", "current"
 _TRIES = 50  # of a promotion: in each round one of those who promote at once gets through
 
 
 class Entry(NamedTuple):
-    """One published model. `card` holds what its publisher said of it, and `model_id`, `digest`, `created_at`, `files`."""
+    """One published model. `card` holds what its publisher said about it, and `model_id`, `digest`, `created_at`, `files`."""
 
     model_id: str
     digest: str
@@ -58,11 +58,11 @@ class Registry:
         return self._store.uri_of(_checked(model_id))
 
     def publish(self, model_id: str, folder: Path, card: dict[str, Any]) -> Entry:
-        """Uploads the files below `folder`, then the card, and so makes the model visible: whole or not at all.
+        """Upload the files below `folder`, then the card, which makes the model visible: all of it or nothing.
 
-        The entry's digest is `card["model_digest"]`, or one of the files where the card has none; numbers in the card that are not finite
-        become null, and a card.json in `folder`, of a model that was published before, stays behind. A publish that broke off can be
-        tried again. Raises UserError where the id is taken or bad, its prefix holds files of somebody else, or `folder` holds none.
+        The entry's digest is `card["model_digest"]`, or one of the files if the card has none; numbers in the card that are not finite
+        become null. A card.json in `folder`, from a model that was published before, is left out. An interrupted publish can be tried
+        again. Raises UserError if the id is taken or invalid, its prefix holds other files, or `folder` has no files.
         """
         prefix, marker = _checked(model_id), f"_publishing/{model_id}"
         if self._read(f"{prefix}/{CARD}"):
@@ -88,8 +88,8 @@ class Registry:
         try:
             self._store.put_if_absent(f"{prefix}/{CARD}", data)
         except Conflict as error:
-            found = self._read(f"{prefix}/{CARD}")
-            if found is None or found[0] != data:  # else it is ours, and the answer was lost
+            stored = self._read(f"{prefix}/{CARD}")
+            if stored is None or stored[0] != data:  # else it is ours, and the answer was lost
                 raise self._taken(model_id) from error
         self._store.delete(marker)
         return self._entry(model_id, data)
@@ -103,7 +103,7 @@ class Registry:
         return sorted(entries, key=lambda entry: (entry.created_at, entry.model_id), reverse=True)
 
     def entry(self, model_id: str) -> Entry:
-        """Raises UserError where there is no such model, naming those that there are."""
+        """Return the model's entry. Raises UserError if there is no such model, naming those that there are."""
         if (found := self._read(f"{_checked(model_id)}/{CARD}")) is None:
             ids = [entry.model_id for entry in self.entries()]
             known = f"it has {', '.join(ids[:10])}" + (f" and {len(ids) - 10} more" if ids[10:] else "") if ids else "it has none yet"
@@ -129,34 +129,34 @@ class Registry:
         return found[0] if found else None
 
     def promote(self, model_id: str) -> None:
-        """Makes the model current, whatever else is promoted meanwhile: who comes last wins, and those before it are in `previous`.
+        """Make the model current, whatever else is promoted meanwhile: the last one wins, and those before it are in `previous`.
 
-        Nothing is written where it is current already. Raises UserError where there is no such model.
+        Nothing is written if it is current already. Raises UserError if there is no such model.
         """
         self.entry(model_id)
         for _ in range(_TRIES):
-            found = self._pointer()
-            if found and found[0].model_id == model_id:
+            stored = self._pointer()
+            if stored and stored[0].model_id == model_id:
                 return
             try:
-                self._point(model_id, (found[0].model_id, *found[0].previous) if found else (), found[1] if found else None)
+                self._point(model_id, (stored[0].model_id, *stored[0].previous) if stored else (), stored[1] if stored else None)
                 return
             except Conflict:
                 time.sleep(random.uniform(0, 0.05))
         raise UserError(f"Others kept promoting models in {self._store.uri}: look at what is current, and promote again.")
 
     def rollback(self) -> str:
-        """Makes the newest of `previous` that is still in the registry current, takes it from `previous`, and returns its id.
+        """Make the newest of `previous` that is still in the registry current, take it from `previous`, and return its id.
 
-        The model that was current stays published, but is in `previous` no more: a second rollback goes one step further back.
-        Raises UserError where there is nothing to go back to, and where `current` was moved meanwhile: what would be taken back then is
-        not what the caller has seen. Of two rollbacks at once one is done.
+        The model that was current stays published, but is no longer in `previous`: a second rollback goes one step further back. Raises
+        UserError if there is nothing to go back to, or if `current` was moved meanwhile, since what would be undone then is not what the
+        caller has seen. Of two simultaneous rollbacks, one is done.
         """
-        found = self._pointer()
-        if found is None:
+        stored = self._pointer()
+        if stored is None:
             raise UserError(f"Nothing is current in {self._store.uri}, so there is nothing to go back from: promote a model.")
-        (current, _, previous), etag = found
-        standing = next((place for place, before in enumerate(previous) if self._read(f"{before}/{CARD}")), None)
+        (current, _, previous), etag = stored
+        standing = next((index for index, before in enumerate(previous) if self._read(f"{before}/{CARD}")), None)
         if standing is None:
             raise UserError(f"There is no model before {current} in {self._store.uri} to go back to: promote one by its name.")
         try:
@@ -175,15 +175,15 @@ class Registry:
             else:
                 self._store.put_if_match(CURRENT, data, etag)
         except Conflict:
-            found = self._read(CURRENT)
-            if found is None or found[0] != data:  # else it is ours, and the answer was lost
+            stored = self._read(CURRENT)
+            if stored is None or stored[0] != data:  # else it is ours, and the answer was lost
                 raise
 
     def _pointer(self) -> tuple[Pointer, str] | None:
-        if (found := self._read(CURRENT)) is None:
+        if (stored := self._read(CURRENT)) is None:
             return None
         try:
-            document = json.loads(found[0])
+            document = json.loads(stored[0])
             pointer = Pointer(
                 checked_name(document["model_id"]),
                 datetime.fromisoformat(document["at"]),
@@ -192,7 +192,7 @@ class Registry:
         except (ValueError, LookupError, TypeError) as error:
             where = self._store.uri_of(CURRENT)
             raise UserError(f"{where} is damaged and names no model: delete it, and promote the right one again.") from error
-        return pointer, found[1]
+        return pointer, stored[1]
 
     def _entry(self, model_id: str, data: bytes) -> Entry:
         try:
@@ -203,7 +203,7 @@ class Registry:
             raise UserError(f"{where} is damaged: restore it, or delete it to take the model out of the registry.") from error
 
     def _read(self, key: str) -> tuple[bytes, str] | None:
-        """The object and its etag, or None where there is none."""
+        """Return the object and its etag, or None if there is none."""
         try:
             return self._store.get_with_etag(key)
         except FetchError as error:

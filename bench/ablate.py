@@ -1,8 +1,9 @@
 """The paper's tables in small: does a network that also learns to describe paintings score them better? `make ablate`.
 
 Trains the small network from nothing on generated paintings with no descriptions, perception, + cognition, + emotion, several seeds each,
-everything else the same: pictures, order, number of steps. Its first school knows the score alone, so that descriptions are the only other
-thing that it ever hears of a painting. Judged on paintings that none of them has seen; the table goes into docs/ablation.md.
+everything else the same: pictures, order, number of steps. Its vision warm-up knows the score alone, so that descriptions are
+the only other thing that it ever learns about a painting. Judged on paintings that none of them has seen; the table goes into
+docs/ablation.md.
 """
 
 import argparse
@@ -17,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from artquant.config import FitSpec, LossSpec, SightSpec, TrainSpec
-from artquant.schema import CRITIQUE_PARTS
+from artquant.config import FitSpec, LossSpec, TrainSpec, VisionWarmupSpec
+from artquant.core.schema import CRITIQUE_PARTS
 
 CONDITIONS = {
     "no descriptions": (),
@@ -32,7 +33,7 @@ IMAGE_SIZE = 112
 
 @dataclass(frozen=True)
 class Memory:
-    """A picture source over pictures in memory, by the place that an id names."""
+    """A picture source over pictures in memory, by the index that an id names."""
 
     pixels: Any
 
@@ -42,7 +43,7 @@ class Memory:
             yield np.asarray(self.pixels[rows]), np.ones(len(rows), bool)
 
 
-def annotations(seeds: range):
+def annotations(seeds: range) -> Any:
     import pyarrow as pa
 
     from artquant.paintings import paint
@@ -55,12 +56,14 @@ def annotations(seeds: range):
     )
 
 
-def judged(parts: tuple[str, ...], seed: int, table, pixels, exam, humans: np.ndarray, options) -> tuple[float, float]:
+def judged(
+    parts: tuple[str, ...], seed: int, table: Any, pixels: np.ndarray, exam: np.ndarray, humans: np.ndarray, options: argparse.Namespace
+) -> tuple[float, float]:
     """SRCC and PLCC on the exam of one network, trained with these parts of the descriptions and this seed."""
     import torch
 
+    from artquant.agreement.metrics import plcc, srcc
     from artquant.engines.torch_engine import TorchEngine
-    from artquant.metrics import plcc, srcc
     from artquant.model.checkpoint import Checkpoint
     from artquant.training import loop
     from artquant.training.data import Task
@@ -68,16 +71,18 @@ def judged(parts: tuple[str, ...], seed: int, table, pixels, exam, humans: np.nd
     fit = FitSpec(
         steps=options.steps,
         batch_size=48,
-        accumulate=1,
+        gradient_accumulation_steps=1,
         learning_rate=1e-3,
-        warm_up=0.06,
+        warmup_ratio=0.06,
         weight_decay=0.05,
         beta2=0.98,
         dtype="bfloat16",
-        checkpoint_every=options.sight_steps + options.steps,
+        checkpoint_interval=options.warmup_steps + options.steps,
         seed=seed,
     )
-    spec = TrainSpec(loss=LossSpec(description=1.0, score=1.0, parts=parts), sight=SightSpec(steps=options.sight_steps), fit=fit)
+    spec = TrainSpec(
+        loss=LossSpec(description=1.0, score=1.0, parts=parts), vision_warmup=VisionWarmupSpec(steps=options.warmup_steps), fit=fit
+    )
     with tempfile.TemporaryDirectory() as folder:
         loop.run(Task(spec, "run", folder, "", table, table.slice(0, 16), None, Memory(pixels), None), 0, 1, torch.device("cpu"))
         engine = TorchEngine.load(Checkpoint.open(f"{folder}/training/run/model"))
@@ -97,24 +102,24 @@ def paired_interval(difference: np.ndarray) -> tuple[float, float, float]:
     return mean, mean - reach, mean + reach
 
 
-def page(found: dict[str, list[tuple[float, float]]], options, seconds: float) -> str:
-    """The table as Markdown, with what came out said plainly."""
+def page(results: dict[str, list[tuple[float, float]]], options: argparse.Namespace, seconds: float) -> str:
+    """Return the table as Markdown, with the outcome stated plainly."""
     lines = [
         "# Do descriptions help? The paper's tables in small",
         "",
         f"`make ablate`, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} minutes on two cores: the small network from nothing",
-        f"on {options.paintings:,} generated paintings, {options.sight_steps} steps of sight (which hears the score alone) and",
+        f"on {options.paintings:,} generated paintings, {options.warmup_steps} steps of vision warm-up (of the score alone) and",
         f"{options.steps} of speech, batches of 48, {options.seeds} seeds each. Judged on {options.exam} unseen paintings against",
         "the mean of eight raters. Mean over the seeds, and their standard deviation.",
         "",
         "| descriptions | SRCC | PLCC | SRCC by seed |",
         "|---|---|---|---|",
     ]
-    for name, rows in found.items():
+    for name, rows in results.items():
         (s, p), (ds, dp) = np.mean(rows, 0), np.std(rows, 0, ddof=1) if len(rows) > 1 else (math.nan, math.nan)
         lines.append(f"| {name} | {s:.3f} ± {ds:.3f} | {p:.3f} ± {dp:.3f} | {', '.join(f'{row[0]:.3f}' for row in rows)} |")
-    first, last = list(found)[0], list(found)[-1]
-    difference = np.array([b[0] - a[0] for a, b in zip(found[first], found[last], strict=True)])
+    first, last = list(results)[0], list(results)[-1]
+    difference = np.array([b[0] - a[0] for a, b in zip(results[first], results[last], strict=True)])
     mean, low, high = paired_interval(difference)
     verdict = "helped" if low > 0 else "hurt" if high < 0 else "made no difference that these seeds could tell"
     lines += [
@@ -134,9 +139,9 @@ def main() -> None:
     parser.add_argument("--paintings", type=int, default=2400)
     parser.add_argument("--exam", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--sight-steps", type=int, default=150)
+    parser.add_argument("--warmup-steps", type=int, default=150)
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--cache", type=Path, default=Path(".artquant/school"), help="folder that keeps the rendered paintings")
+    parser.add_argument("--cache", type=Path, default=Path(".artquant/rendered"), help="folder that keeps the rendered paintings")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
     from artquant.paintings import paint
@@ -148,19 +153,17 @@ def main() -> None:
     pixels = squares(learnt, IMAGE_SIZE, options.cache / f"training-{len(learnt)}-{IMAGE_SIZE}.npy")
     exam = squares(unseen, IMAGE_SIZE, options.cache / f"judged-{len(unseen)}-{IMAGE_SIZE}.npy")
     humans, table = np.array([paint(seed).score for seed in unseen]), annotations(learnt)
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in CONDITIONS}
+    results: dict[str, list[tuple[float, float]]] = {name: [] for name in CONDITIONS}
     started, done, total = time.monotonic(), 0, len(CONDITIONS) * options.seeds
     for seed in range(options.seeds):
         for name, parts in CONDITIONS.items():
-            found[name].append(judged(parts, seed, table, pixels, exam, humans, options))
+            results[name].append(judged(parts, seed, table, pixels, exam, humans, options))
             done += 1
             took = time.monotonic() - started
             left = took / done * (total - done)
-            print(
-                f"{done}/{total}  seed {seed}  {name:<16} SRCC {found[name][-1][0]:.3f}  PLCC {found[name][-1][1]:.3f}  {left:.0f} s left",
-                flush=True,
-            )
-    options.out.write_text(page(found, options, time.monotonic() - started))
+            srcc, plcc = results[name][-1]
+            print(f"{done}/{total}  seed {seed}  {name:<16} SRCC {srcc:.3f}  PLCC {plcc:.3f}  {left:.0f} s left", flush=True)
+    options.out.write_text(page(results, options, time.monotonic() - started))
     print(f"\n{options.out.read_text()}")
 
 

@@ -1,4 +1,4 @@
-"""What the score job costs round its engine: the whole job's artworks a second, scores and critiques, against those of the engine alone.
+"""What the score job costs round its engine: the whole job's artworks per second, scores and critiques, against those of the engine alone.
 
     python -m bench.around --engines torch vllm
 
@@ -10,12 +10,12 @@ import tempfile
 from itertools import cycle, islice
 from pathlib import Path
 
-from artquant.cli.home import running_ray
-from artquant.cli.score import TINY, make_recipe
-from artquant.config import EngineSpec, ScoreSpec
+from artquant.cli.local_ray import running_ray
+from artquant.config import EngineSpec, ResolvedScoreSpec
+from artquant.engines.recipe import TINY, make_recipe, open_checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.paintings.seeds import HELD_OUT
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 from bench import vllm
 
 
@@ -30,9 +30,9 @@ def job_rate(engine: str, folder: str, output: str) -> float:
     """Artworks a second between the first batch and the last; the start of Ray and of the engine is not in it."""
     from artquant.pipelines.score import run_score
 
-    spec = ScoreSpec(input=f"file:{folder}", output=f"file:{output}", engine=EngineSpec.model_validate({"name": engine}))
+    spec = ResolvedScoreSpec(input=f"file:{folder}", output=f"file:{output}", engine=EngineSpec.model_validate({"name": engine}))
     with running_ray():
-        return run_score(spec, make_recipe(spec)).images_per_second
+        return run_score(spec, make_recipe(open_checkpoint(None), spec.engine)).images_per_second
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Soft labels a second from scores: `estimate_distribution` against the published way, in one run, on one thread.
+"""Soft labels per second from scores: `estimate_distribution` against the published way, in one run, on one thread.
 
 The published way solves one score at a time: L-BFGS over (mu, sigma), started at (score, 1), on how far the expectation lies from the
 score. Rates are medians of the rounds; rounds alternate all sides.
@@ -10,11 +10,12 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 from scipy.optimize import minimize
 
-from artquant.scale import Scale, estimate_distribution
+from artquant.core.scale import Scale, estimate_distribution
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 PUBLISHED = "published way, L-BFGS"
@@ -27,11 +28,11 @@ def published(scores: np.ndarray, scale: Scale) -> np.ndarray:
     def row(mu: float, sigma: float) -> np.ndarray:
         logs = -((values - mu) ** 2) / (2 * sigma**2)
         weights = np.exp(logs - logs.max())
-        return weights / weights.sum()
+        return cast(np.ndarray, weights / weights.sum())
 
     def solve(score: float) -> np.ndarray:
-        found = minimize(lambda at: abs(row(*at) @ values - score), [score, 1.0], method="L-BFGS-B", bounds=[(None, None), (1e-6, None)])
-        return row(*found.x)
+        solution = minimize(lambda at: abs(row(*at) @ values - score), [score, 1.0], method="L-BFGS-B", bounds=[(None, None), (1e-6, None)])
+        return row(*solution.x)
 
     return np.array([solve(score) for score in scores])
 
@@ -56,16 +57,16 @@ def main() -> None:
     rates: dict[str, list[float]] = {side: [] for side in sides}
     errors: dict[str, float] = {}
     for _ in range(options.rounds):
-        for side, (given, run) in sides.items():
+        for side, (targets, run) in sides.items():
             started = time.perf_counter()
-            found = run()
-            rates[side].append(len(given) / (time.perf_counter() - started))
-            errors[side] = float(np.abs(found @ np.asarray(scale.values) - given).max())
-    print(f"soft labels a second, one thread; ours {len(scores):,} rows (goal 1,000,000 a second), published way {len(few):,} rows")
+            distributions = run()
+            rates[side].append(len(targets) / (time.perf_counter() - started))
+            errors[side] = float(np.abs(distributions @ np.asarray(scale.values) - targets).max())
+    print(f"soft labels per second, one thread; ours {len(scores):,} rows (goal 1,000,000 per second), published way {len(few):,} rows")
     print(f"median of {options.rounds} (slowest to fastest)")
-    for side, kept in rates.items():
-        rate = statistics.median(kept)
-        line = f"  {side:<30}{rate:>10,.0f}  ({min(kept):,.0f} to {max(kept):,.0f})"
+    for side, measured in rates.items():
+        rate = statistics.median(measured)
+        line = f"  {side:<30}{rate:>10,.0f}  ({min(measured):,.0f} to {max(measured):,.0f})"
         line += f"   {rate / statistics.median(rates[PUBLISHED]):,.0f} x the published way" if side != PUBLISHED else ""
         print(f"{line}; expectation off by {errors[side]:.1e} at most")
 

@@ -1,4 +1,4 @@
-"""Images a second of the torch engine against a plain loop that works as the published evaluation script does, in one run.
+"""Images per second of the torch engine against a plain loop that works as the published evaluation script does, in one run.
 
 The plain loop takes one image at a time, the whole prompt, attention written out with its probabilities kept, and logits at every position.
 Medium size, random weights: about 63 M parameters, vision is 92 % of the time. Needs torch and transformers only.
@@ -11,17 +11,19 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from artquant.core.memory import keep_freed_memory
+from artquant.core.prompts import Prompts
 from artquant.engines.torch_engine import TorchEngine
-from artquant.memory import keep_freed_memory
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor, vision
 from artquant.model.processing import normalise
-from artquant.prompts import Prompts
 from artquant.training.tokenizer import train_tokenizer
 
 
@@ -36,10 +38,12 @@ def medium_config() -> MPLUGOwl2Config:
 
 
 @contextmanager
-def attention_written_out(kept: list):
+def attention_written_out(kept: list[torch.Tensor]) -> Iterator[None]:
     """Attention as the published vision code writes it: scores, softmax, probabilities kept."""
 
-    def attend(q, k, v, attn_mask=None, is_causal=False, **_):
+    def attend(
+        q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False, **_: Any
+    ) -> torch.Tensor:
         scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
         if is_causal:
             scores = scores.masked_fill(~torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(), -torch.inf)
@@ -63,8 +67,8 @@ def plain_scores(engine: TorchEngine, pixels: np.ndarray) -> np.ndarray:
     ids = torch.tensor([engine.processor.expand(engine.processor.tokenize(engine.prompts.score))], device=engine.device)
     scores = []
     for image in pixels:
-        kept: list = []
-        with attention_written_out(kept):
+        attention: list[torch.Tensor] = []
+        with attention_written_out(attention):
             tensor = normalise(torch.from_numpy(image[None]).to(engine.device)).to(engine.dtype)
             logits = engine.model(ids, pixel_values=tensor, use_cache=True).logits
         scores.append(logits[0, -1, engine.level_ids].float().softmax(-1).cpu().double() @ torch.tensor(engine.scale.values).double())
@@ -73,7 +77,7 @@ def plain_scores(engine: TorchEngine, pixels: np.ndarray) -> np.ndarray:
 
 def engine_scores(engine: TorchEngine, pixels: np.ndarray, batch_size: int) -> np.ndarray:
     parts = [engine.assess(pixels[i : i + batch_size]).probabilities for i in range(0, len(pixels), batch_size)]
-    return np.concatenate(parts) @ np.asarray(engine.scale.values)
+    return cast(np.ndarray, np.concatenate(parts) @ np.asarray(engine.scale.values))
 
 
 def build(dtype: torch.dtype) -> TorchEngine:
@@ -86,7 +90,7 @@ def build(dtype: torch.dtype) -> TorchEngine:
 
 
 def child(side: str, dtype: str, num_images: int, batch_size: int) -> None:
-    """Prints, as JSON, images a second and scores of one side, in a process of its own: each side has its own memory allocator.
+    """Print, as JSON, images per second and scores of one side, in a separate process: each side has its own memory allocator.
 
     `plain` is the published loop in a plain script; `engine` runs as our workers do (`keep_freed_memory`); `plain-kept` is the plain loop
     with our workers' allocator.
@@ -105,11 +109,11 @@ def child(side: str, dtype: str, num_images: int, batch_size: int) -> None:
     print(json.dumps({"rate": num_images / (time.perf_counter() - started), "scores": scores.tolist()}))
 
 
-def measure(side: str, dtype: str, options: argparse.Namespace) -> dict:
+def measure(side: str, dtype: str, options: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "bench.engine", "--side", side, "--dtype", dtype]
     command += ["--images", str(options.images), "--batch-size", str(options.batch_size)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return cast(dict[str, Any], json.loads(done.stdout.splitlines()[-1]))
 
 
 def has_avx512_bf16() -> bool:
@@ -135,11 +139,11 @@ def main() -> None:
     print(f"images a second, median of {options.rounds}")
     dtypes = ["float32", "bfloat16"] if has_avx512_bf16() else ["float32"]
     sides = [(side, dtype) for dtype in dtypes for side in ("plain", "plain-kept", "engine")]
-    runs: dict[tuple[str, str], list[dict]] = {key: [] for key in sides}
+    runs: dict[tuple[str, str], list[dict[str, Any]]] = {key: [] for key in sides}
     for _ in range(options.rounds):  # rounds alternate all sides
         for key in sides:
             runs[key].append(measure(*key, options))
-    rates = {key: statistics.median(run["rate"] for run in kept) for key, kept in runs.items()}
+    rates = {key: statistics.median(run["rate"] for run in measured) for key, measured in runs.items()}
     script = rates["plain", "float32"]
     for side, dtype in sides:
         rate = rates[side, dtype]

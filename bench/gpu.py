@@ -1,6 +1,6 @@
 """The torch engine at full size on one GPU, random bfloat16 weights, beside a plain loop that works as the published script.
 
-Needs torch, transformers, tokenizers and peft only. Prints images a second of both, and the engine's FLOP/s against the rate of this
+Needs torch, transformers, tokenizers and peft only. Prints images per second of both, and the engine's FLOP/s against the rate of this
 device's matrix products, measured in the same run. `--size medium --device cpu --dtype float32` tries the script where there is no GPU.
 """
 
@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from artquant.core.prompts import Prompts
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
-from artquant.prompts import Prompts
 from artquant.training.tokenizer import train_tokenizer
 from bench.engine import engine_scores, medium_config, plain_scores
 
@@ -61,19 +61,19 @@ def flops_of_a_score(engine: TorchEngine) -> float:
     twice = 2 * config.hidden_size * config.num_key_value_heads * config.head_dim  # a token needs one of its two key and value projections
     total += 2.0 * tokens * sum(weights(layer) - twice for layer in engine.model.model.layers)
     total += 4.0 * tokens * (prefix + tokens / 2) * config.hidden_size * config.num_hidden_layers
-    return total + 2.0 * config.hidden_size * config.vocab_size
+    return float(total + 2.0 * config.hidden_size * config.vocab_size)
 
 
 def seconds_of(work: Callable[[], object], device: str, rounds: int = 3) -> float:
-    """The median."""
-    found = []
+    """Return the median seconds that `work` takes, after one warm-up round."""
+    seconds = []
     for _ in range(rounds + 1):  # the first warms up
         started = time.perf_counter()
         work()
         if device == "cuda":
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - started)
-    return float(np.median(found[1:]))
+        seconds.append(time.perf_counter() - started)
+    return float(np.median(seconds[1:]))
 
 
 def matrix_rate(device: str, dtype: torch.dtype, size: int) -> float:

@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
+from artquant.core.identity import Identity
+from artquant.core.scale import Scale
 from artquant.engines import Assessment
-from artquant.identity import Identity
-from artquant.scale import Scale
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 
 IMAGE_SIZE = 448
 SOURCE_SIZE = 384
@@ -40,16 +40,16 @@ class NullEngine:
 class Count:
     """A worker that only counts what reaches it."""
 
-    def __init__(self, counter):
+    def __init__(self, counter: Any):
         self.counter = counter
 
-    def __call__(self, batch):
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         self.counter.add.remote("read_images", len(batch["image"]), 0.0)
         return {"num": np.array([len(batch["image"])])}
 
 
 def textured(width: int, height: int, seed: int) -> Image.Image:
-    """A picture with detail at all scales, as paintings and photographs have."""
+    """Make a picture with detail at all scales, as paintings and photographs have."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells in (4, 16, 64, 192):
@@ -60,7 +60,7 @@ def textured(width: int, height: int, seed: int) -> Image.Image:
 
 
 def jpeg_of(image: Image.Image, num_bytes: int) -> bytes:
-    """A JPEG of about that size, by bisection of the quality."""
+    """Make a JPEG of about `num_bytes`, by bisection of the quality."""
     low, high, data = 5, 97, b""
     while low < high:
         quality = (low + high + 1) // 2
@@ -72,41 +72,44 @@ def jpeg_of(image: Image.Image, num_bytes: int) -> bytes:
 
 
 def fill(store: Store, datas: list[bytes], num: int) -> float:
-    """Puts `num` objects; returns their mean size in bytes."""
+    """Put `num` objects into the store and return their mean size in bytes."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: store.put(f"{item[0]:05d}.jpg", item[1]), enumerate(islice(cycle(datas), num))))
     return sum(len(data) for data in islice(cycle(datas), num)) / num
 
 
-def steady(count) -> float:
+def steady(count: Any) -> float:
     """Rows a second between the first and the last batch."""
-    return count.num_rows / (count.last_at - count.first_at)
+    return float(count.num_rows / (count.last_at - count.first_at))
 
 
 def our_rate(source: Store, output: Store, num_fetch: int | None, image_size: int) -> tuple[float, float]:
     """(steady images a second, seconds in all) of the score pipeline with the null engine, `num_fetch` as in `fetch.num_workers`."""
-    from artquant.config import EngineSpec, FetchSpec, ScoreSpec
-    from artquant.pipelines.score import EngineRecipe, run_score
+    from artquant.config import EngineSpec, FetchSpec, ResolvedScoreSpec
+    from artquant.engines.open import resolve
+    from artquant.engines.recipe import EngineRecipe
+    from artquant.pipelines.score import run_score
 
-    spec = ScoreSpec(
+    spec = ResolvedScoreSpec(
         input=source.uri,
         output=output.uri,
         engine=EngineSpec(critique=False, batch_size=32, num_cpus=0.25),
         fetch=FetchSpec(num_workers=num_fetch),
     )
-    recipe = EngineRecipe(NullEngine, Identity("null", "none", "none", "none", "none"), image_size, NullEngine.scale.values, "null")
+    identity = Identity("null", "none", "none", "none", "none")
+    recipe = EngineRecipe(NullEngine, identity, image_size, NullEngine.scale.values, "null", resolve(spec.engine))
     started = time.perf_counter()
     report = run_score(spec, recipe)
     return report.images_per_second, time.perf_counter() - started
 
 
 def read_images_rate(source: Store, **options: Any) -> tuple[float, float]:
-    """The same of `ray.data.read_images` with a counting worker behind it."""
+    """Measure the same for `ray.data.read_images` with a counting worker behind it."""
 
     import pyarrow.fs
     import ray
 
-    from artquant.pipelines.progress import ProgressCounter
+    from artquant.progress.stages import ProgressCounter
 
     endpoint = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     keys = {"access_key": os.environ["AWS_ACCESS_KEY_ID"], "secret_key": os.environ["AWS_SECRET_ACCESS_KEY"]}
@@ -127,18 +130,33 @@ def read_images_rate(source: Store, **options: Any) -> tuple[float, float]:
 class Silent:
     """Stands for the progress counter where there is no Ray."""
 
-    class add:
-        @staticmethod
-        def remote(*counts):
-            pass
+    def remote(self, *arguments: Any) -> None:
+        pass
+
+    @property
+    def add(self) -> "Silent":
+        return self
+
+    note = take_notes = snapshot = add
 
 
 def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) -> tuple[int, float]:
     """(images, seconds) of one process that runs the fetch stage and throws away what it makes."""
     from artquant.config import FetchSpec
-    from artquant.pipelines.stages import FetchStage
+    from artquant.pipelines.stages import FetchSettings, FetchStage
 
-    stage = FetchStage(source.uri, output.uri, plan_key, IMAGE_SIZE, 96, FetchSpec(), 900.0, Silent)
+    stage = FetchStage(
+        FetchSettings(
+            input=source.uri,
+            output=output.uri,
+            plan_key=plan_key,
+            image_size=IMAGE_SIZE,
+            block_rows=96,
+            fetch=FetchSpec(),
+            stall_seconds=900.0,
+            counter=Silent(),
+        )
+    )
     next(stage({"id": np.array(shards[:1])}))  # connections are open, code is loaded
     started = time.perf_counter()
     num = sum(len(block["pixels"]) for block in stage({"id": np.array(shards)}))
@@ -153,7 +171,7 @@ def ceiling_rate(source: Store, output: Store) -> float:
 
     from artquant.results.plan import due, write_plan
 
-    counts: Counter = Counter()
+    counts: Counter[str] = Counter()
     plan = write_plan(output, "ceiling.parquet", due(source.list(), source.uri_of, (), counts), counts)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         parts = [pool.submit(fetch_alone, source, output, "ceiling.parquet", list(range(i, plan.num_shards, 2))) for i in range(2)]
@@ -164,7 +182,7 @@ def decode_rates(pictures: list[bytes]) -> Iterator[tuple[str, float]]:
     """(how, milliseconds a picture) on one core."""
     import torch
 
-    from artquant import images
+    from artquant.images import square as images
 
     torch.set_num_threads(1)
     for name, fast in (("reduced", True), ("full, as published", False)):
@@ -186,9 +204,9 @@ def enlarged(pixels: np.ndarray, long_side: int) -> bytes:
 
 def score_drift(num: int, long_side: int) -> np.ndarray:
     """|score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
-    from artquant import images
-    from artquant.cli.score import TINY
+    from artquant.engines.recipe import TINY
     from artquant.engines.torch_engine import TorchEngine
+    from artquant.images import square as images
     from artquant.model.checkpoint import Checkpoint
     from artquant.paintings import paint, render
     from artquant.paintings.seeds import HELD_OUT
@@ -199,7 +217,7 @@ def score_drift(num: int, long_side: int) -> np.ndarray:
     for fast in (True, False):
         squares = np.stack([images.load(data, engine.image_size, fast=fast).pixels for data in datas])
         scores.append(engine.assess(squares).probabilities @ np.asarray(engine.scale.values))
-    return np.abs(scores[0] - scores[1])
+    return cast(np.ndarray, np.abs(scores[0] - scores[1]))
 
 
 def main() -> None:
@@ -208,8 +226,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
-    from artquant.cli.home import running_ray
-    from artquant.embedded_store import BUCKET, EmbeddedStore
+    from artquant.cli.local_ray import running_ray
+    from artquant.storage.embedded import BUCKET, EmbeddedStore
 
     with tempfile.TemporaryDirectory() as folder, EmbeddedStore(folder) as server:
         os.environ.update(server.environment)
@@ -235,9 +253,9 @@ def main() -> None:
                     rate, seconds = measure()
                 rates[name].append(rate)
                 print(f"  {name:<24}{rate:6.0f} images/s steady, {seconds:6.1f} s in all", flush=True)
-        middle = {name: statistics.median(found) for name, found in rates.items()}
-        for name, found in rates.items():
-            print(f"  {name:<24}{middle[name]:6.0f} images/s, median of {len(found)} ({min(found):.0f} to {max(found):.0f})")
+        middle = {name: statistics.median(measured) for name, measured in rates.items()}
+        for name, measured in rates.items():
+            print(f"  {name:<24}{middle[name]:6.0f} images/s, median of {len(measured)} ({min(measured):.0f} to {max(measured):.0f})")
         ours, theirs = middle["pipeline"], middle["read_images"]
         print(f"  pipeline {ours:.0f} images/s (goal 800), {ours / theirs:.1f} x read_images, which does not resize (goal 3)")
         print(

@@ -4,19 +4,20 @@ import argparse
 import time
 from pathlib import Path
 
-from artquant.cli.score import TINY
+from artquant.engines.recipe import TINY
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import paint
-from artquant.paintings.exam import judge, squares
+from artquant.paintings.exam import squares
 from artquant.paintings.seeds import HELD_OUT
+from bench.exam import judge
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", default=str(TINY))
     parser.add_argument("--paintings", type=int, default=500)
-    parser.add_argument("--cache", type=Path, default=Path(".artquant/school"))
+    parser.add_argument("--cache", type=Path, default=Path(".artquant/rendered"))
     options = parser.parse_args()
     engine = TorchEngine.load(Checkpoint.open(options.checkpoint))
     seeds = HELD_OUT[: options.paintings]

@@ -3,7 +3,7 @@
     python -m bench.vllm                     # both engines, artquant-tiny, generated paintings
     python -m bench.vllm --memory 20000      # resident memory of a long run with vLLM
 
-Each engine runs in a process of its own. On the CPU in float32 unless said otherwise.
+Each engine runs in a separate process. On the CPU in float32 unless said otherwise.
 """
 
 import argparse
@@ -15,17 +15,17 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from artquant.cli.score import TINY
 from artquant.config import EngineSpec
+from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines.open import open_engine, resolve
+from artquant.engines.recipe import TINY
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings.exam import square
 from artquant.paintings.seeds import HELD_OUT
-from artquant.schema import CRITIQUE_PARTS
 
 WHAT = ("scores", "critiques", "both")
 
@@ -71,7 +71,7 @@ def child(options: argparse.Namespace) -> None:
     spec = resolve(EngineSpec(name=options.engine, dtype=options.dtype))
     started = time.perf_counter()
     engine: Any = open_engine(spec, Checkpoint.open(options.checkpoint))
-    found: dict[str, Any] = {"start": time.perf_counter() - started}
+    results: dict[str, Any] = {"start": time.perf_counter() - started}
     pixels = np.stack([square(seed, engine.image_size) for seed in HELD_OUT[: options.paintings]])
     step = spec.batch_size or len(pixels)
     batches = [pixels[i : i + step] for i in range(0, len(pixels), step)]
@@ -92,14 +92,14 @@ def child(options: argparse.Namespace) -> None:
         started = time.perf_counter()
         answers = [asks[what](batch) for batch in batches]
         wall = time.perf_counter() - started
-        found[what] = {"rate": len(pixels) / wall, "shares": {name: spent / wall for name, spent in seconds.items()}}
+        results[what] = {"rate": len(pixels) / wall, "shares": {name: spent / wall for name, spent in seconds.items()}}
         if what == "both":
             tokenizer = engine.processor.tokenizer
             texts = [text for answer in answers for critique in answer.critiques for text in critique.values()]
-            found["tokens"] = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts) / wall
-            found["probabilities"] = np.concatenate([answer.probabilities for answer in answers]).tolist()
-            found["texts"] = texts
-    print(json.dumps(found))
+            results["tokens"] = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in texts) / wall
+            results["probabilities"] = np.concatenate([answer.probabilities for answer in answers]).tolist()
+            results["texts"] = texts
+    print(json.dumps(results))
 
 
 def print_memory(engine: Any, batches: list[np.ndarray], num_images: int) -> None:
@@ -122,7 +122,7 @@ def measure(engine: str, options: argparse.Namespace) -> dict[str, Any]:
     done = subprocess.run([*command, "--paintings", str(options.paintings)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return cast(dict[str, Any], json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
@@ -144,13 +144,13 @@ def main() -> None:
         torch_rate, vllm_rate = (sides[name][what]["rate"] for name in ("torch", "vllm"))
         print(f"  {what:16}{torch_rate:8.1f}{vllm_rate:8.1f}   {vllm_rate / torch_rate:.2f}")
     print(f"  {'tokens written':16}{sides['torch']['tokens']:8.0f}{sides['vllm']['tokens']:8.0f}   (both)")
-    for name, found in sides.items():
+    for name, results in sides.items():
         for what in ("scores", "both"):
-            shares = {**found[what]["shares"]}
+            shares = {**results[what]["shares"]}
             shares["rest"] = 1 - sum(shares.values())
             print(f"  {name}, {what}: " + "  ".join(f"{part} {share:.0%}" for part, share in shares.items()))
     print(f"  start, loading included: torch {sides['torch']['start']:.0f} s, vLLM {sides['vllm']['start']:.0f} s")
-    probabilities = [np.array(found["probabilities"]) for found in sides.values()]
+    probabilities = [np.array(results["probabilities"]) for results in sides.values()]
     values = np.array(Checkpoint.open(options.checkpoint).prompts.level_values)
     difference = np.abs((probabilities[0] - probabilities[1]) @ values)
     same = np.mean([a == b for a, b in zip(sides["torch"]["texts"], sides["vllm"]["texts"], strict=True)])

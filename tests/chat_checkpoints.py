@@ -16,8 +16,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from artquant.prompts import Prompts
-from artquant.schema import LEVELS
+from artquant.core.prompts import Prompts
+from artquant.core.schema import LEVELS
 from artquant.training.tokenizer import train_tokenizer
 from tests.checkpoints import TEXTS
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from artquant.core.prompts import Prompts
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
-from artquant.prompts import Prompts
 from artquant.training.tokenizer import train_tokenizer
 
 TEXTS = [

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from artquant.embedded_store import BUCKET, EmbeddedStore
-from artquant.storage import Store, open_store
+from artquant.storage.embedded import BUCKET, EmbeddedStore
+from artquant.storage.store import Store, open_store
 from tests.stores import enter
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from artquant.schema import RejectClass
+from artquant.core.schema import RejectClass
 from tests.colour_profiles import ADOBE_RGB, WIDE_P3, cmyk_profile_where_every_ink_is_green, grey_profile, matrix_profile
 
 CORNERS = ((220, 30, 30), (30, 200, 30), (30, 30, 210), (230, 220, 40))  # top left, top right, bottom left, bottom right

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from artquant.embedded_store import BUCKET, EmbeddedStore
-from artquant.storage import Store, open_store
+from artquant.storage.embedded import BUCKET, EmbeddedStore
+from artquant.storage.store import Store, open_store
 
 
 def enter(server: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, folder: str = "") -> Store:

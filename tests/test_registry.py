@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from artquant.config import ScoreSpec, load_spec
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 from artquant.registry import Registry
-from artquant.storage import Conflict, Store, open_store
+from artquant.storage.store import Conflict, Store, open_store
 from tests.stores import contents
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "deep/er/vocab.txt": b"a\nb\n"}

@@ -1,4 +1,4 @@
-"""The published training JSON: an object an exchange, several exchanges an image; here each becomes a row with a score or with one text."""
+"""The published training JSON: one object per exchange, several exchanges per image; each becomes a row with a score or one text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from artquant.annotations.rows import Rows, blank
 from artquant.annotations.sheets import is_json, parse_objects
 from artquant.annotations.values import Refusals, as_array, keys_below, numbers
 from artquant.config import AnnotationSpec
-from artquant.errors import UserError
-from artquant.schema import CRITIQUE_PARTS
+from artquant.core.errors import UserError
+from artquant.core.schema import CRITIQUE_PARTS
 
 SCORE, COMMENT = "score", "comment"
 _NAMES = {"perception": r"\bpercept|\bperceiv", "cognition": r"\bcogni", "emotion": r"\bemotion"}
@@ -27,9 +27,9 @@ _OURS = {"id", "image", "gt_score", "level_probs", "conversations", "task_type"}
 
 
 def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
-    """The exchanges of one file as rows; `part` says what each gives: score, perception, cognition, emotion or comment.
+    """Read the exchanges of one file as rows; `part` names what each gives: score, perception, cognition, emotion or comment.
 
-    `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError where the file is none of these.
+    `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError if the file holds no conversations.
     """
     if not is_json(file):
         raise UserError(f"{file.uri} is no JSON, which the layout conversations is: set annotations.layout=table.")
@@ -48,18 +48,18 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
     refusals.refuse(~is_blank & ~np.isfinite(scores), "the score is not a number", raw)
     is_outside = (scores < spec.scale_low) | (scores > spec.scale_high)
     refusals.refuse(is_outside, f"the score is outside {spec.scale_low:g} to {spec.scale_high:g}", raw)
-    said = [
+    exchanges = [
         _said(entry.get("conversations")) if is_description else ("", "") for entry, is_description in zip(entries, is_text, strict=True)
     ]
-    refusals.refuse(is_text & np.array([not answer for _, answer in said], bool), "the description is empty")
-    parts = [SCORE if task == SCORE else part_of(prompt) for task, (prompt, _) in zip(tasks, said, strict=True)]
+    refusals.refuse(is_text & np.array([not answer for _, answer in exchanges], bool), "the description is empty")
+    parts = [SCORE if task == SCORE else part_of(prompt) for task, (prompt, _) in zip(tasks, exchanges, strict=True)]
     others = dict.fromkeys(name for entry in entries for name in entry if name not in _OURS)
     table = blank(
         len(entries),
         artwork_id=images,
         score=pa.array(scores, pa.float64(), mask=np.isnan(scores)),
         **{
-            part: pa.array([answer if kind == part else None for kind, (_, answer) in zip(parts, said, strict=True)], pa.string())
+            part: pa.array([answer if kind == part else None for kind, (_, answer) in zip(parts, exchanges, strict=True)], pa.string())
             for part in (*CRITIQUE_PARTS, COMMENT)
         },
     )
@@ -70,7 +70,7 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
 
 
 def part_of(prompt: str) -> str:
-    """The part of a critique that a prompt asks for, by its name or else by its topics; a comment where it is none, or several."""
+    """Return the part of a critique that a prompt asks for, by its name or else by its topics; a comment if it fits none or several."""
     for patterns in (_NAMES, _TOPICS):
         hits = {part: len(set(re.findall(pattern, prompt.lower()))) for part, pattern in patterns.items()}
         most = [part for part, num in hits.items() if num and num == max(hits.values())]
@@ -86,7 +86,7 @@ def _text(value: Any) -> str | None:
 
 
 def _said(conversations: Any) -> tuple[str, str]:
-    """What the human asked and what the model answered first; '' where there is nothing."""
+    """Return what the human asked and what the model answered first; '' where there is nothing."""
     turns = [turn for turn in conversations if isinstance(turn, dict)] if isinstance(conversations, list) else []
     first: dict[Any, str] = {}
     for turn in turns:

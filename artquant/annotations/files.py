@@ -11,14 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from artquant.annotations.values import listed, said
-from artquant.errors import UserError
-from artquant.schema import RejectClass
-from artquant.storage import FetchError, Store, open_parent, open_store
+from artquant.core.errors import UserError
+from artquant.core.schema import RejectClass
+from artquant.storage.store import FetchError, Store, open_parent, open_store
 
 EXTENSIONS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 OTHER_TABLES = (".xlsx", ".xls", ".xlsm", ".ods", ".sav", ".feather", ".arrow", ".orc", ".avro")
 OTHER_PACKINGS = (".bz2", ".xz", ".zst", ".lz4", ".br", ".z", ".snappy")
-MAX_UNPACKED_BYTES = 2 << 30  # of one packed file: a bomb of 2 MB would fill the memory
+MAX_UNPACKED_BYTES = 2 << 30  # of one packed file: a decompression bomb of 2 MB would fill the memory
 _log = logging.getLogger(__name__)
 
 
@@ -30,18 +30,18 @@ class File:
 
 
 def read_files(uri: str) -> list[File]:
-    """The one file at `uri`, or all tables and JSON files below it, in byte order of their names. Raises UserError.
+    """Read the one file at `uri`, or all tables and JSON files below it, in byte order of their names. Raises UserError.
 
-    A file without anything in it, as Spark writes them, is left out if there are others.
+    A file without any content, as Spark writes them, is left out if there are others.
     """
-    found = list(_find(uri))
-    if not found:
+    locations = list(_find(uri))
+    if not locations:
         raise UserError(
             f"There are no annotations at {uri}: set annotations.uri to a file, or to a folder or prefix that holds some "
             f"({', '.join(EXTENSIONS)}, also with .gz)."
         )
     with ThreadPoolExecutor(8) as pool:
-        files = list(pool.map(lambda place: _file(*place), found))
+        files = list(pool.map(lambda location: _file(*location), locations))
     return [file for file in files if file.data.strip() not in (b"", b"[]")] or files
 
 
@@ -85,7 +85,10 @@ def _is_other_table(key: str) -> bool:
 
 
 def is_side_file(key: str) -> bool:
-    """What programs leave beside data: hidden files and folders, `_SUCCESS`, `_metadata`, `_delta_log/`, checksums, Excel's locks."""
+    """Tell whether a program left this file beside the data.
+
+    Such are hidden files and folders, `_SUCCESS`, `_metadata`, `_delta_log/`, checksums and Excel's locks.
+    """
     parts = key.split("/")
     return any(part.startswith((".", "_")) for part in parts) or parts[-1].startswith("~$") or key.lower().endswith(".crc")
 

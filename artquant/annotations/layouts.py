@@ -1,4 +1,4 @@
-"""The layouts of data sets that people bring: which of their columns is what. What they publish is described in docs/annotations.md."""
+"""The layouts of data sets that people bring, and what each of their columns means. See docs/annotations.md for what they publish."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from artquant.annotations.values import numbers, plain, texts
 from artquant.config import AnnotationSpec
-from artquant.schema import CRITIQUE_PARTS
-from artquant.storage import open_store
+from artquant.core.schema import CRITIQUE_PARTS
+from artquant.storage.store import open_store
 
 TEXT_COLUMNS = (*CRITIQUE_PARTS, "comment")
 # Our names first: where a table has several, the others stay columns of their own. `id` comes last: beside `image` it is a running number.
@@ -27,7 +27,7 @@ ALIASES = {
     "split": ("split",),
     **{text: (text,) for text in TEXT_COLUMNS},
 }
-_WIDE = re.compile(r"(rater|rating|score)_?\d+")  # rater_1, rater_2, ...: one column a rater
+_WIDE = re.compile(r"(rater|rating|score)_?\d+")  # rater_1, rater_2, ...: one column per rater
 _VAPS_SCORE = {"liking", "liking mean", "liking m", "mean liking", "m liking"}  # however the words are joined: Liking_M, mean.liking
 _VAPS_SPREAD = {"liking sd", "liking std", "sd liking", "std liking"}
 _VAPS_NUMBER = "picture number"
@@ -35,16 +35,16 @@ _VAPS_NUMBER = "picture number"
 
 @dataclass(frozen=True)
 class Columns:
-    """A table whose columns have our names where they are ours (`ALIASES`), and what is to be done with the scores."""
+    """A table in which the columns that we know (`ALIASES`) have our names, and what is to be done with the scores."""
 
     table: pa.Table
     wide: tuple[str, ...] = ()  # columns that hold one rater's ratings each
     factor: float = 1.0  # of scores and ratings, to the scale of the spec
-    no_picture: pa.Array | None = None  # what each row called the picture that is not there, else null
+    no_picture: pa.Array | None = None  # the name that each row gave to a picture that is missing, else null
 
 
 def arrange(table: pa.Table, spec: AnnotationSpec) -> Columns:
-    """The columns of a file in `spec.layout` under our names."""
+    """Return the columns of a file in `spec.layout` under our names."""
     if spec.layout == "apdd":
         return _apdd(table)
     if spec.layout == "vaps":
@@ -65,20 +65,23 @@ def _rename(table: pa.Table) -> Columns:
 
 
 def _with_names(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Renames columns; one that stands where another one comes gets `_given` behind its name."""
+    """Rename columns; one whose name another column takes gets `_given` appended to its name."""
     taken = set(names.values())
     others = {name: f"{name}_given" if name in taken else name for name in table.column_names}
     return table.rename_columns([names.get(name, others[name]) for name in table.column_names])
 
 
 def _find(table: pa.Table, names: Iterable[str]) -> str | None:
-    """The column that is called one of `names`, whatever the case and the marks between the words."""
+    """Find the column that is called one of `names`, ignoring case and the marks between words."""
     wanted = set(names)
     return next((name for name in table.column_names if re.sub(r"[\W_]+", " ", name).strip().lower() in wanted), None)
 
 
 def _apdd(table: pa.Table) -> Columns:
-    """APDDv2: `Total aesthetic score` is 0 to 100 (`Score` of its split files 0 to 10); `Artistic Categories` is 'medium*style*subject'."""
+    """Read APDDv2, whose `Artistic Categories` is 'medium*style*subject'.
+
+    `Total aesthetic score` is 0 to 100, `Score` of its split files 0 to 10.
+    """
     renamed = {_find(table, ["language comment"]): "comment"}
     factor = 1.0
     if total := _find(table, ["total aesthetic score"]):
@@ -86,23 +89,23 @@ def _apdd(table: pa.Table) -> Columns:
     table = _with_names(table, {name: ours for name, ours in renamed.items() if name})
     if categories := _find(table, ["artistic categories"]):
         parts = [(value or "").split("*") for value in texts(plain(table[categories])).to_pylist()]
-        for place, name in enumerate(("medium", "style", "subject")):
+        for position, name in enumerate(("medium", "style", "subject")):
             if name not in table.column_names:
-                known = [part[place].strip() or None if len(part) == 3 else None for part in parts]
-                table = table.append_column(name, pa.array(known, pa.string()))
+                values = [part[position].strip() or None if len(part) == 3 else None for part in parts]
+                table = table.append_column(name, pa.array(values, pa.string()))
     columns = _rename(table)
     return Columns(columns.table, columns.wide, factor)
 
 
 def _vaps(table: pa.Table, images: str | None) -> Columns:
-    """VAPS: `Picture_Number` names the picture `<number>.<ext>`, in whatever folder; the score is the mean of liking."""
+    """Read VAPS: `Picture_Number` names the picture `<number>.<ext>`, in whatever folder; the score is the mean of liking."""
     score, spread, number = _find(table, _VAPS_SCORE), _find(table, _VAPS_SPREAD), _find(table, [_VAPS_NUMBER])
     table = _with_names(table, {name: ours for name, ours in ((score, "score"), (spread, "sigma")) if name})
     if number is None:
         return _rename(table)
-    given = plain(table[number])
-    names = texts(given)
-    values, _ = numbers(given)
+    cells = plain(table[number])
+    names = texts(cells)
+    values, _ = numbers(cells)
     whole = [
         f"{value:.0f}" if math.isfinite(value) and value == int(value) else name
         for value, name in zip(values, names.to_pylist(), strict=True)
@@ -118,7 +121,7 @@ def _vaps(table: pa.Table, images: str | None) -> Columns:
 
 
 def _places(images: str) -> dict[str, list[str]]:
-    """Picture number -> keys. '0017.jpg' is number 17."""
+    """Return picture number -> keys. '0017.jpg' is number 17."""
     places: dict[str, list[str]] = {}
     for info in open_store(images).list():
         stem = info.key.rpartition("/")[2].rpartition(".")[0]

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artquant.annotations.values import NUMBER
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _BARE = NUMBER.strip("^$")
@@ -22,7 +22,7 @@ _KINDS = (
     NUMBER,
     rf"^\s*{_BARE}\s*$",
     r"^\s*\[.*\]\s*$",
-)  # prose has blanks behind its commas: "Paris, 1890, oil" is no row of bare numbers
+)  # prose has blanks after its commas: "Paris, 1890, oil" is not a row of bare numbers
 _MOST = 0.9  # of a column's values
 _SAMPLE = 10_000  # rows that say what the columns hold
 _MEANT = "or, where the text is meant so, send the file as JSON lines or Parquet"
@@ -37,12 +37,15 @@ class _Record:
     cells: list[str]
 
     def opening(self, column: int) -> int:
-        """The line in which the quote of a cell opens."""
+        """Return the line in which the quote of a cell opens."""
         return self.line + sum(len(_LINE_END.findall(cell)) for cell in self.cells[:column])
 
 
 def check_header(uri: str, text: str, delimiter: str) -> None:
-    """Raises UserError where a quote of the header swallows rows. A name of two lines is one where no line holds a delimiter."""
+    """Raise UserError if a quote in the header swallows rows.
+
+    A quoted name may span several lines if none of them holds a delimiter.
+    """
     with _long_fields():
         header = next(_records(text, delimiter))
         _check_closed(uri, header, delimiter)
@@ -52,10 +55,11 @@ def check_header(uri: str, text: str, delimiter: str) -> None:
 
 
 def check_rows(uri: str, data: bytes, delimiter: str, table: pa.Table, num_rows: int) -> None:
-    """Holds `num_rows`, which a parser found below the header of `data` (UTF-8), against the lines. Raises UserError.
+    """Compare `num_rows`, which a parser found below the header of `data` (UTF-8), with the lines. Raises UserError.
 
-    A quote that never closes, or that closes in the midst of a value of several lines, is refused for certain; one that closes well is if
-    half of the lines behind the first would be rows of this file: as many values, and numbers and lists in the columns that hold them.
+    A quote that never closes, or that closes in the middle of a value of several lines, is always refused. One that closes properly is
+    refused if half of the lines after the first would be rows of this file: as many values, with numbers and lists in the columns that hold
+    them.
     """
     if b'"' not in data:
         return
@@ -74,7 +78,7 @@ def check_rows(uri: str, data: bytes, delimiter: str, table: pa.Table, num_rows:
 
 
 def _records(text: str, delimiter: str) -> Iterator[_Record]:
-    """The first record, those of several lines, and the last."""
+    """Yield the first record, those of several lines, and the last."""
     lines = io.StringIO(text, newline="").readlines()  # ends are LF, CRLF and CR, and stay as they are
     reader = csv.reader(lines, delimiter=delimiter)
     start, is_first = 0, True
@@ -119,7 +123,7 @@ def _holds_rows(cells: Sequence[str], column: int, delimiter: str, num_columns: 
     first, *between, last = (part.split(delimiter) for part in _LINE_END.split(cells[column]))
     if column + len(first) != num_columns:
         return False
-    of_others = {place: kind for place, kind in kinds.items() if place != column}  # where the stray quote stands, anything may be
+    of_others = {index: kind for index, kind in kinds.items() if index != column}  # where the stray quote stands, anything may be
     if not _fits([*cells[:column], *first], of_others):
         return False
     is_row = [len(row) >= num_columns and _fits(row, kinds, is_known=True) for row in between if row != [""]]
@@ -133,7 +137,7 @@ def _holds_rows(cells: Sequence[str], column: int, delimiter: str, num_columns: 
 
 
 def _fits(row: list[str], kinds: Kinds, is_known: bool = False) -> bool:
-    """Whether the values are blank or of their columns' kinds; `is_known`: and not all of these are blank."""
+    """Tell whether the values are blank or of their columns' kinds; with `is_known`, also that not all of these are blank."""
     known = [(row[column].strip(), kind.search(row[column])) for column, kind in kinds.items() if column < len(row)]
     return all(is_kind or not text for text, is_kind in known) and (not is_known or any(text for text, _ in known))
 
@@ -151,7 +155,7 @@ def _kinds(table: pa.Table) -> Kinds:
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    """The csv module's limit on the length of a value is one for the whole process."""
+    """Lift the csv module's limit on the length of a value for the block; the limit applies to the whole process."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Annotations as training and evaluation use them: one checked row an artwork, and a row for all that was refused."""
+"""Annotations as training and evaluation use them: one checked row per artwork, and one row for everything refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from artquant.annotations.rows import join, merge, refuse_repeated, with_one_sco
 from artquant.annotations.tables import read_table
 from artquant.annotations.values import said
 from artquant.config import AnnotationSpec
-from artquant.errors import UserError
-from artquant.storage import FetchError
+from artquant.core.errors import UserError
+from artquant.storage.store import FetchError
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Annotations:
 
 
 def read_annotations(spec: AnnotationSpec) -> Annotations:
-    """Everything at `spec.uri`.
+    """Read all annotations at `spec.uri`.
 
-    Raises UserError where it cannot be read, has no usable columns or rows, has more bad rows than `spec.max_rejected_fraction`, or where
-    all scores are equal.
+    Raises UserError if they cannot be read, have no usable columns or rows, have more bad rows than `spec.max_rejected_fraction`, or if all
+    scores are equal.
     """
     if not spec.uri:
         raise UserError("No annotations are named: set annotations.uri to a file, or to a folder or prefix of files.")
@@ -73,7 +73,7 @@ def read_annotations(spec: AnnotationSpec) -> Annotations:
 
 @contextmanager
 def _told(uri: str) -> Iterator[None]:
-    """Whatever the libraries raise on what somebody sent is a sentence that names it; they raise far more than they list."""
+    """Turn whatever the libraries raise over an input into a sentence that names it; they raise far more than they document."""
     try:
         yield
     except (UserError, FetchError):

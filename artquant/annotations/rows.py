@@ -1,10 +1,10 @@
-"""Rows of annotations before they are artworks: joined from several files, freed of duplicates, merged where several are one artwork."""
+"""Rows of annotations before they become artworks: joined from several files, rid of duplicates, merged where several are one artwork."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +15,7 @@ from artquant.annotations.values import is_kept, shown, texts
 
 
 def annotation_schema() -> pa.Schema:
-    """The columns that every table of annotations has; those of the input follow under their own names."""
+    """Return the columns that every table of annotations has; those of the input follow under their own names."""
     return pa.schema(
         [
             ("artwork_id", pa.string()),  # a key below the pictures' root
@@ -28,7 +28,7 @@ def annotation_schema() -> pa.Schema:
 
 
 def blank(num_rows: int, **columns: pa.Array) -> pa.Table:
-    """`annotation_schema()` with the columns given; all others are null."""
+    """Return a table of `annotation_schema()` with the given columns; all others are null."""
     schema = annotation_schema()
     return pa.table([columns.get(field.name, pa.nulls(num_rows, field.type)).cast(field.type) for field in schema], schema)
 
@@ -66,7 +66,7 @@ class Rows:
 
 
 def join(rows: list[Rows]) -> Rows:
-    """The rows of several files in their order. Columns of the same name that differ in type become decimals, or else texts."""
+    """Join the rows of several files in order. Columns of the same name that differ in type become decimals, or else texts."""
     types: dict[str, list[pa.DataType]] = {}
     for one in rows:
         for field in one.table.schema:
@@ -106,35 +106,38 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Arra
 
 
 def refuse_repeated(rows: Rows) -> None:
-    """Of rows with the same artwork and part the first counts; an artwork whose first row is all of it takes no parts, and conversely."""
-    kept = np.flatnonzero(is_kept(rows.reasons))
-    if not len(kept):
+    """Keep the first of several rows with the same artwork and part, and refuse the others.
+
+    An artwork whose first row is the whole annotation takes no parts, and conversely.
+    """
+    kept_rows = np.flatnonzero(is_kept(rows.reasons))
+    if not len(kept_rows):
         return
-    artwork = _codes(rows.table["artwork_id"].take(pa.array(kept)))
-    part = _codes(rows.part.take(pa.array(kept)))
+    artwork = _codes(rows.table["artwork_id"].take(pa.array(kept_rows)))
+    part = _codes(rows.part.take(pa.array(kept_rows)))
     _, first, group = np.unique(artwork, return_index=True, return_inverse=True)
     is_whole = part < 0
     is_other_kind = is_whole != is_whole[first[group]]
-    place = artwork * (part.max() + 2) + part + 1
-    _, first_place, same = np.unique(place, return_index=True, return_inverse=True)
-    is_repeated = first_place[same] != np.arange(len(kept))
-    names = rows.part.take(pa.array(kept))
+    key = artwork * (part.max() + 2) + part + 1
+    _, first_of_key, same = np.unique(key, return_index=True, return_inverse=True)
+    is_repeated = first_of_key[same] != np.arange(len(kept_rows))
+    names = rows.part.take(pa.array(kept_rows))
     for i in np.flatnonzero(is_other_kind | is_repeated):
-        earlier = kept[(first[group] if is_other_kind[i] else first_place[same])[i]]
+        earlier = kept_rows[(first[group] if is_other_kind[i] else first_of_key[same])[i]]
         by = "" if part[i] < 0 or is_other_kind[i] else f"{shown(names[int(i)].as_py())} in "
-        rows.reasons[kept[i]] = f"the artwork is annotated already: {by}{rows.place(earlier)}"
+        rows.reasons[kept_rows[i]] = f"the artwork is annotated already: {by}{rows.place(earlier)}"
 
 
 def with_one_score(rows: Rows) -> Rows:
-    """Rows of which one an artwork has a score: that of the part `score`, or else the first. Refuses those of artworks without any."""
+    """Return the rows with one score per artwork: that of the part `score`, or else the first. Refuses those of artworks without any."""
     score = rows.table["score"].to_pylist()
     scored: dict[str, int] = {}
     names, parts = rows.table["artwork_id"].to_pylist(), rows.part.to_pylist()
-    kept = np.flatnonzero(is_kept(rows.reasons))
-    for i in sorted(kept, key=lambda i: (parts[i] != "score", i)):
+    kept_rows = np.flatnonzero(is_kept(rows.reasons))
+    for i in sorted(kept_rows, key=lambda i: (parts[i] != "score", i)):
         if score[i] is not None:
             scored.setdefault(names[i], i)
-    for i in kept:
+    for i in kept_rows:
         if names[i] not in scored:
             rows.reasons[i] = f"the artwork has texts and no score: {shown(names[i])}"
         elif scored[names[i]] != i:
@@ -143,20 +146,20 @@ def with_one_score(rows: Rows) -> Rows:
 
 
 def _codes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Equal values get equal numbers (N,) int64 from 0 on; nulls get -1."""
+    """Give equal values equal numbers (N,) int64 from 0 on; nulls get -1."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    return column.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    return cast(np.ndarray, column.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64))
 
 
 def merge(rows: Rows, are_raters: bool) -> tuple[pa.Table, int]:
-    """One row an artwork, by artwork_id, of the rows that are not refused; and how many rows went into others.
+    """Merge the rows that are not refused into one per artwork, by artwork_id; also return how many rows went into others.
 
-    score: the mean of the parts' scores, sigma: their standard deviation (n - 1) where there are several, num_raters: their number where
-    the parts are raters. Texts: the first of each kind, comments one below the other. Other columns: the value where the parts agree.
+    score: the mean of the parts' scores, sigma: their standard deviation (n - 1) if there are several, num_raters: their number if the
+    parts are raters. Texts: the first of each kind, comments one below the other. Other columns: the value where the parts agree.
     """
-    kept = pa.array(np.flatnonzero(is_kept(rows.reasons)))
-    table, part = rows.table.take(kept), rows.part.take(kept)
+    kept_rows = pa.array(np.flatnonzero(is_kept(rows.reasons)))
+    table, part = rows.table.take(kept_rows), rows.part.take(kept_rows)
     codes = _codes(table["artwork_id"])
     num_groups = int(codes.max(initial=-1)) + 1
     if num_groups < len(table):
@@ -190,15 +193,15 @@ def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.nd
 
 
 def _agreed(values: pa.Array, codes: np.ndarray, num_groups: int, takes_first: bool) -> pa.Array:
-    """Each group's first value, and null where a group has several unless it `takes_first`."""
-    given = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
-    groups, place = np.unique(codes[given], return_index=True)
+    """Return each group's first value, or null if a group has several, unless it `takes_first`."""
+    filled = np.flatnonzero(values.is_valid().to_numpy(zero_copy_only=False))
+    groups, first = np.unique(codes[filled], return_index=True)
     source = np.full(num_groups, -1)
-    source[groups] = given[place]
+    source[groups] = filled[first]
     if not takes_first:
         nested = pa.types.is_nested(values.type)
         equal = _codes(pa.array([json.dumps(value, default=str) for value in values.to_pylist()]) if nested else values)
-        source[codes[given[equal[given] != equal[source[codes[given]]]]]] = -1
+        source[codes[filled[equal[filled] != equal[source[codes[filled]]]]]] = -1
     return values.take(pa.array(source, pa.int64(), mask=source < 0))
 
 

@@ -1,4 +1,4 @@
-"""A file cut into rows, by what its content says it is. Only what cannot be parsed is refused here."""
+"""A file cut into rows, according to its content. Only what cannot be parsed is refused here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from artquant.annotations.files import File
 from artquant.annotations.quotes import check_header, check_rows
 from artquant.annotations.values import as_array, load_json, said, shown
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 
 _DELIMITERS = ",;\t|"
 _HEADER_BYTES = 65536
@@ -43,7 +43,7 @@ def is_json(file: File) -> bool:
 
 
 def parse(file: File, is_latin_1_allowed: bool = False) -> Sheet:
-    """A Parquet, CSV or JSON file as rows; what it is, its content says. Raises UserError where it is none of them."""
+    """Parse a Parquet, CSV or JSON file as rows; its content tells which it is. Raises UserError if it is none of them."""
     if file.data[:4] == b"PAR1":
         return _parse_parquet(file)
     if is_json(file):
@@ -56,7 +56,7 @@ def parse(file: File, is_latin_1_allowed: bool = False) -> Sheet:
 def _parse_parquet(file: File) -> Sheet:
     try:
         table = pq.read_table(pa.BufferReader(file.data))
-        table.validate(full=True)  # texts that are no UTF-8, and lists whose ends lie outside
+        table.validate(full=True)  # texts that are not UTF-8, and lists whose ends lie outside
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"Cannot read {file.uri} as Parquet: {said(error)}; write it again.") from error
     _check_names(file, table.column_names)
@@ -111,7 +111,10 @@ def _parse_json(file: File) -> Sheet:
 
 
 def parse_objects(file: File) -> tuple[list[dict[str, Any]], np.ndarray, dict[int, str]]:
-    """The objects of a JSON list or of JSON lines, their row numbers (N,) int64, and row -> reason of what is none. Raises UserError."""
+    """Parse the objects of a JSON list or of JSON lines. Raises UserError.
+
+    Returns the objects, their row numbers (N,) int64, and row -> reason for every entry that is not an object.
+    """
     try:
         text = file.data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from artquant.errors import UserError
-from artquant.schema import RejectClass
-from artquant.storage import FetchError, ObjectInfo, Store
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from artquant.annotations.read import Annotations, read_annotations
+from artquant.config import ResolvedAnnotationSpec
+from artquant.core.errors import UserError
+from artquant.core.scale import Scale, clamp_scores
+from artquant.core.schema import RejectClass
+from artquant.storage.store import FetchError, ObjectInfo, Store, open_store
 
 Split = Literal["train", "validation", "test"]
 _MD5 = re.compile(r"[0-9a-f]{32}")
@@ -20,51 +27,51 @@ _BATCH = 8192  # ids whose fetches are queued at once
 
 
 def split_of(content: str, seed: int, validation_fraction: float, test_fraction: float) -> Split:
-    """The split of the artwork whose content has the digest `content`. Two names of one content are in one split.
+    """Return the split of the artwork whose content has the digest `content`. Two names of the same content are in the same split.
 
-    The test split does not depend on `validation_fraction`, and loses nothing when `test_fraction` rises.
-    Raises UserError where the fractions leave nothing to train on.
+    The test split does not depend on `validation_fraction`, and loses nothing when `test_fraction` rises. Raises UserError if the fractions
+    leave nothing to train on.
     """
     if min(validation_fraction, test_fraction) < 0 or validation_fraction + test_fraction >= 1:
         raise UserError(
             f"annotations.validation_fraction and annotations.test_fraction ({validation_fraction:g} and {test_fraction:g}) "
             "must be at least 0 and stay below 1 together: lower them."
         )
-    place = int.from_bytes(hashlib.blake2b(f"{seed}:{content}".encode(), digest_size=8).digest(), "big") / 2**64
-    if place < test_fraction:
+    fraction = int.from_bytes(hashlib.blake2b(f"{seed}:{content}".encode(), digest_size=8).digest(), "big") / 2**64
+    if fraction < test_fraction:
         return "test"
-    return "validation" if place < test_fraction + validation_fraction else "train"
+    return "validation" if fraction < test_fraction + validation_fraction else "train"
 
 
 def content_digests(store: Store, ids: Iterable[str]) -> dict[str, str]:
-    """artwork id -> MD5 (hex) of its bytes. Ids that are missing in the store are left out; the order is that of `ids`.
+    """Return artwork id -> MD5 (hex) of its bytes. Ids that are missing in the store are left out; the order is that of `ids`.
 
-    On S3 one listing gives the etags that are plain MD5 sums; all others (parts, encryption, folders) are fetched and hashed.
-    Raises UserError where the store cannot be listed, or an artwork that is there cannot be read.
+    On S3 one listing gives the etags that are plain MD5 sums; all others (parts, encryption, folders) are fetched and hashed. Raises
+    UserError if the store cannot be listed, or an artwork that is there cannot be read.
     """
     wanted = list(dict.fromkeys(ids))
-    known: dict[str, str | None]
+    digests: dict[str, str | None]
     if store.uri.startswith("s3://"):
-        known = _listed(store, set(wanted))
-        wanted = [artwork_id for artwork_id in wanted if artwork_id in known]
+        digests = _listed(store, set(wanted))
+        wanted = [artwork_id for artwork_id in wanted if artwork_id in digests]
     else:
-        known = {}
-    unknown = iter([artwork_id for artwork_id in wanted if not known.get(artwork_id)])
+        digests = {}
+    unknown = iter([artwork_id for artwork_id in wanted if not digests.get(artwork_id)])
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(islice(unknown, _BATCH)):
-            known.update(zip(batch, pool.map(lambda artwork_id: _hash(store, artwork_id), batch), strict=True))
-    return {artwork_id: digest for artwork_id in wanted if (digest := known[artwork_id])}
+            digests.update(zip(batch, pool.map(lambda artwork_id: _hash(store, artwork_id), batch), strict=True))
+    return {artwork_id: digest for artwork_id in wanted if (digest := digests[artwork_id])}
 
 
 def _listed(store: Store, wanted: set[str]) -> dict[str, str | None]:
-    """What the listing says: id -> MD5, or None where the etag is none."""
+    """Read the MD5s from the listing: id -> MD5, or None if the etag is not an MD5."""
     found = {info.key: info for info in store.list() if info.key in wanted}
     is_md5 = _trusts_etags(store, (info for info in found.values() if _MD5.fullmatch(info.etag)))
     return {key: info.etag if is_md5 and _MD5.fullmatch(info.etag) else None for key, info in found.items()}
 
 
 def _trusts_etags(store: Store, candidates: Iterator[ObjectInfo]) -> bool:
-    """Whether the smallest object's etag is its MD5: under KMS encryption etags look like one and are none."""
+    """Tell whether the smallest object's etag is its MD5: under KMS encryption etags look like one but are not."""
     smallest = min(candidates, key=lambda info: info.size_bytes, default=None)
     return smallest is not None and _hash(store, smallest.key) == smallest.etag
 
@@ -78,3 +85,42 @@ def _hash(store: Store, key: str) -> str | None:
         raise UserError(
             f"Cannot read the artwork {store.uri_of(key)}: {error.message}; check annotations.images and what you are allowed to read."
         ) from error
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Annotations by what they are for; scores lie within the levels. `content`: artwork_id -> digest of its bytes."""
+
+    train: pa.Table
+    validation: pa.Table
+    test: pa.Table
+    content: dict[str, str]
+    annotations: Annotations
+    num_clamped: int
+    num_missing: int  # annotated, but there is no such picture
+
+
+def split_annotations(spec: ResolvedAnnotationSpec) -> Splits:
+    """Read the annotations, clamp their scores and split them by content. Raises UserError.
+
+    The same picture under two names is never in two splits, and old rows stay where they are when new ones are added.
+    """
+    annotations = read_annotations(spec)
+    table = annotations.table
+    scores, num_clamped = clamp_scores(table.column("score").to_numpy(zero_copy_only=False), Scale(tuple(spec.level_values)))
+    table = table.set_column(table.schema.get_field_index("score"), "score", pa.array(scores, pa.float64(), from_pandas=True))
+    ids = table.column("artwork_id").to_pylist()
+    content, split = assign_splits(spec, ids)
+    assigned = pa.array([split.get(artwork_id) for artwork_id in ids], pa.string())
+    train, validation, test = (table.filter(pc.equal(assigned, name)) for name in ("train", "validation", "test"))
+    return Splits(train, validation, test, content, annotations, num_clamped, len(table) - len(content))
+
+
+def assign_splits(spec: ResolvedAnnotationSpec, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Split]]:
+    """Return artwork_id -> digest of its bytes, and artwork_id -> split, of the annotated artworks that exist. Raises UserError for none."""
+    store = open_store(spec.images)
+    content = content_digests(store, ids)
+    if not content:
+        raise UserError(f"None of the {len(ids)} annotated artworks, such as {ids[0]}, is below {store.uri}: correct annotations.images.")
+    fractions = spec.validation_fraction, spec.test_fraction
+    return content, {artwork_id: split_of(digest, spec.split_seed, *fractions) for artwork_id, digest in content.items()}

@@ -6,13 +6,13 @@ import contextlib
 import json
 import math
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _ADDRESS = r"^([A-Za-z][A-Za-z0-9+.-]*:/|file:|/)"
@@ -24,43 +24,43 @@ _MOST_LISTED = 10
 
 
 class Refusals:
-    """The first thing that is wrong with each of N rows: a kind, a colon and the value, or None. Kinds are few: they are counted."""
+    """The first problem in each of N rows: a kind, a colon and the value, or None. There are few kinds, so they are counted."""
 
     def __init__(self, num_rows: int):
         self.reasons = np.full(num_rows, None, object)
 
     def refuse(self, mask: np.ndarray, kind: str, values: pa.Array | None = None) -> None:
-        """Refuses the rows of `mask` (N,) bool that are not refused yet."""
+        """Refuse the rows of `mask` (N,) bool that are not refused yet."""
         for index in np.flatnonzero(mask):
             if self.reasons[index] is None:
                 self.reasons[index] = kind if values is None else f"{kind}: {shown(values[int(index)].as_py())}"
 
 
 def is_kept(reasons: np.ndarray) -> np.ndarray:
-    """(N,) reasons or None -> (N,) bool: the rows with which nothing is wrong."""
-    return pa.array(reasons, pa.string()).is_null().to_numpy(zero_copy_only=False)
+    """Return, for (N,) reasons or None, (N,) bool: the rows that have no reason."""
+    return cast(np.ndarray, pa.array(reasons, pa.string()).is_null().to_numpy(zero_copy_only=False))
 
 
 def shown(value: Any) -> str:
-    """'7,5' for texts, 11 for numbers; not too long."""
+    """Return '7,5' for texts, 11 for numbers; shortened."""
     text = f"{value:g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def listed(names: list[str]) -> str:
-    """The first ten, each not too long and on one line, and how many more there are."""
+    """List the first ten names, each shortened and on one line, and say how many more there are."""
     some = [" ".join(name.split()) for name in names[:_MOST_LISTED]]
     some = [name if len(name) <= _LONGEST_SHOWN else f"{name[:_LONGEST_SHOWN]}..." for name in some]
     return ", ".join(some) + (f" and {len(names) - len(some):,} more" if len(names) > len(some) else "")
 
 
 def said(error: Exception) -> str:
-    """What a library said, on one line and not too long."""
+    """Return a library's error message on one line, shortened."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
 
 
 def load_json(text: str) -> Any:
-    """`json.loads`, where half of a character (`"cut \\ud83d"`) becomes U+FFFD. Raises ValueError, also where it is nested too deeply."""
+    """Parse JSON; half of a character (`"cut \ud83d"`) becomes U+FFFD. Raises ValueError, also for JSON that is nested too deeply."""
     if "\\ud" in text or "\\uD" in text:
         text = _ESCAPE.sub(lambda match: r"\ufffd" if match["half"] else match[0], text)
     try:
@@ -70,7 +70,7 @@ def load_json(text: str) -> Any:
 
 
 def plain(column: pa.ChunkedArray) -> pa.Array:
-    """One array, without dictionaries, of strings rather than of large ones."""
+    """Return one array without dictionaries, of strings rather than large strings."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = column.cast(kind.value_type)
@@ -81,7 +81,7 @@ def plain(column: pa.ChunkedArray) -> pa.Array:
 
 
 def texts(array: pa.Array) -> pa.Array:
-    """Trimmed strings; blank ones are null, numbers are written out, what is nested is JSON."""
+    """Return trimmed strings; blank ones are null, numbers are written out, nested values are JSON."""
     if pa.types.is_nested(array.type):
         array = pa.array([None if value is None else json.dumps(value, default=str) for value in array.to_pylist()], pa.string())
     elif pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or pa.types.is_fixed_size_binary(array.type):
@@ -93,7 +93,7 @@ def texts(array: pa.Array) -> pa.Array:
 
 
 def numbers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Values (N,) float64, NaN where there is none, and whether the cell is blank (N,) bool. What is no number is NaN and not blank."""
+    """Return values (N,) float64, NaN if there is none, and whether the cell is blank (N,) bool. Non-numbers are NaN and not blank."""
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
         is_blank = array.is_null().to_numpy(zero_copy_only=False)
         return array.cast(pa.float64(), safe=False).fill_null(math.nan).to_numpy(zero_copy_only=False).copy(), is_blank
@@ -106,7 +106,7 @@ def numbers(array: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_types(array: pa.Array) -> pa.Array:
-    """A CSV's column as integers or decimals where all of it is, else as texts. What begins with a 0 ('007') is a text."""
+    """Return a CSV's column as integers or decimals if all values are such, else as texts. A value with a leading 0 ('007') is a text."""
     array = texts(array)
     filled = array.drop_null()
     if not len(filled) or pc.any(pc.match_substring_regex(filled, r"^[+-]?0[0-9]")).as_py():
@@ -118,8 +118,11 @@ def with_types(array: pa.Array) -> pa.Array:
 
 
 def ratings(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A column of lists, or of JSON lists as strings -> all values (M,) float64, the row of each (M,) int64, and which rows hold no list
-    (N,) bool. A null in a list is a rater who did not rate; what is no number is NaN. A blank cell is a list without values."""
+    """Split a column of lists, or of JSON lists as strings, into its values.
+
+    Returns all values (M,) float64, the row of each (M,) int64, and which rows hold no list (N,) bool. A null in a list is a rater who did
+    not rate; a value that is not a number is NaN. A blank cell is a list without values.
+    """
     is_wrong = np.zeros(len(array), bool)
     if pa.types.is_string(array.type):
         lists = _json_lists(texts(array).to_pylist())
@@ -137,22 +140,22 @@ def ratings(array: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _json_lists(cells: list[str | None]) -> list[list[Any] | None]:
-    """A list for each cell, None for what is none."""
-    if all(cell is None or _FLAT_LIST.fullmatch(cell) for cell in cells):
+    """Return a list for each cell, or None for a cell that holds none."""
+    if all(cell is None or _FLAT_LIST.fullmatch(cell) for cell in cells):  # at once: several times as fast as cell by cell
         with contextlib.suppress(ValueError):
-            return load_json(f"[{','.join(cell or '[]' for cell in cells)}]")  # at once: several times as fast as cell by cell
-    found: list[list[Any] | None] = []
+            return cast(list[list[Any] | None], load_json(f"[{','.join(cell or '[]' for cell in cells)}]"))
+    lists: list[list[Any] | None] = []
     for cell in cells:
         try:
             values = load_json(cell or "[]")
         except ValueError:
             values = None
-        found.append(values if isinstance(values, list) else None)
-    return found
+        lists.append(values if isinstance(values, list) else None)
+    return lists
 
 
 def as_array(values: list[Any]) -> pa.Array:
-    """Values of one type as such; mixed ones as strings, those that are none as JSON."""
+    """Return values of one type as such, and mixed ones as strings, with those that are not strings as JSON."""
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError):
@@ -160,7 +163,7 @@ def as_array(values: list[Any]) -> pa.Array:
 
 
 def keys_below(array: pa.Array, images: str | None, refusals: Refusals) -> pa.Array:
-    """Artwork ids: keys below `images`, from keys (`a/b.jpg`) and addresses (`s3://bucket/pictures/a/b.jpg`) alike."""
+    """Return artwork ids, which are keys below `images`, from keys (`a/b.jpg`) and addresses (`s3://bucket/pictures/a/b.jpg`) alike."""
     array = texts(array)
     refusals.refuse(array.is_null().to_numpy(zero_copy_only=False), "no artwork is named")
     is_address = pc.match_substring_regex(array, _ADDRESS).fill_null(False)
@@ -182,4 +185,4 @@ def keys_below(array: pa.Array, images: str | None, refusals: Refusals) -> pa.Ar
 
 
 def _mask(array: pa.Array) -> np.ndarray:
-    return array.to_numpy(zero_copy_only=False).astype(bool)
+    return cast(np.ndarray, array.to_numpy(zero_copy_only=False).astype(bool))

@@ -1,4 +1,4 @@
-"""How a command ends when something else than itself ends it: signals, and a death without a word."""
+"""How a command ends when something other than itself ends it: signals, and a silent death."""
 
 import ctypes
 import os
@@ -26,7 +26,7 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def heed_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end the block as Ctrl-C does; a second one ends the process at once."""
+    """Make SIGTERM and SIGHUP end the block as Ctrl-C does; a second one ends the process at once."""
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     heed_signals_again()
     try:
@@ -37,7 +37,7 @@ def heed_signals() -> Iterator[None]:
 
 
 def heed_signals_again() -> None:
-    """After a library has put its own handlers in their place: Ray aborts with its stack on SIGTERM."""
+    """Restore our handlers after a library has replaced them: Ray aborts with its stack on SIGTERM."""
 
     def stop(number: int, _: Any) -> None:
         for again in _SIGNALS:
@@ -51,8 +51,10 @@ def heed_signals_again() -> None:
 
 
 def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """`main(arguments)` in a process of its own, and its exit code. When it dies without a word, as Ray's native code makes its process
-    end when the raylet is gone, the word is said here."""
+    """Run `main(arguments)` in a separate process and return its exit code.
+
+    If it dies silently, as when Ray's native code ends the process because the raylet is gone, the message is printed here.
+    """
     reader, writer = os.pipe()
     os.set_inheritable(writer, False)
     parent = os.getpid()
@@ -68,7 +70,7 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
         os.write(writer, b".")
         return code
     os.close(writer)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to the child too, which has the say
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the child too, which decides
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _: os.kill(child, number))
@@ -89,13 +91,13 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
 
 
 def whole_cause(error: Exception) -> str:
-    """An error that nobody foresaw in a few words, and where its traceback was written, for a report."""
+    """Describe an unexpected error in a few words, with where its traceback was written, for a report."""
     what = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
     return f"{what}; please report it with {keep_traceback()}"
 
 
 def keep_traceback() -> str:
-    """Where the traceback of the error in hand was written; if nowhere, itself."""
+    """Write the traceback of the current error to a file and return its path; if that fails, print the traceback."""
     text = traceback.format_exc()
     folder = Path(os.environ.get("ARTQUANT_HOME", ".artquant")) / "logs"
     try:

@@ -34,7 +34,7 @@ def overview() -> str:
 
 
 def job_help(job: str, kind: type[Section]) -> str:
-    """Every setting of a job, section by section, with what it takes, its default and its meaning."""
+    """List every setting of a job, section by section, with what it takes, its default and its meaning."""
     width = max(60, min(100, shutil.get_terminal_size((80, 24)).columns))
     wrapper = TextWrapper(width, initial_indent=" " * 6, subsequent_indent=" " * 6)
     lines = [
@@ -50,14 +50,14 @@ def job_help(job: str, kind: type[Section]) -> str:
         if (parent := key.rpartition(".")[0]) != section:
             section = parent
             lines += ["", section or "settings"]
-        said = "made for the run" if field.default_factory else "" if default in (None, ()) else f"default {typed(default)}"
-        lines.append(f"  {key}={takes(field)}" + (f"   ({said})" if said else ""))
+        default_text = "made for the run" if field.default_factory else "" if default in (None, ()) else f"default {typed(default)}"
+        lines.append(f"  {key}={takes(field)}" + (f"   ({default_text})" if default_text else ""))
         lines += wrapper.wrap(str(field.description))
     return "\n".join([*lines, "", EXIT_CODES, ""])
 
 
 def typed(value: Any) -> str:
-    """A default as a person would type it."""
+    """Return a default as a person would type it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 
 from artquant.cli.ends import Stopped, heed_signals, supervised, whole_cause
 from artquant.cli.help import COMMANDS, JOBS, job_help, overview
-from artquant.errors import Reject, RunFailed, UserError
+from artquant.config import Section
+from artquant.core.errors import Reject, RunFailed, UserError
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the machine's own: a store's trouble has sentences of its own
 HELP = ("--help", "-h", "help")
@@ -73,7 +74,7 @@ def run(arguments: list[str]) -> int:
     if is_remote(address):
         job.check_remote(settings)
         return submit(str(address), name, settings)
-    return job.main(settings)
+    return int(job.main(settings))
 
 
 def unknown_job(name: str) -> str:
@@ -87,7 +88,8 @@ def unknown_job(name: str) -> str:
     return f"There is no job {name!r}: the jobs are {jobs}."
 
 
-def spec_of(job: str):
+def spec_of(job: str) -> type[Section]:
     from artquant import config
 
-    return {"score": config.ScoreSpec, "train": config.TrainSpec, "evaluate": config.EvaluateSpec}[job]
+    kinds: dict[str, type[Section]] = {"score": config.ScoreSpec, "train": config.TrainSpec, "evaluate": config.EvaluateSpec}
+    return kinds[job]

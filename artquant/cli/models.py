@@ -6,15 +6,15 @@ Exit codes as in artquant/cli/main.py. Without `--registry` it is the embedded s
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 from artquant.registry import Entry, Pointer, Registry
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,32 +23,32 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(arguments: list[str]) -> int:
-    """Raises UserError."""
+    """Run the command and return its exit code. Raises UserError."""
     options = parse(arguments)
     if options.command == "promote" and not options.model:
         raise UserError("No model was named: say artquant promote MODEL or make promote MODEL=id, with an id that make models lists.")
     try:
         with registry_at(getattr(options, "registry", None)) as (models, uri):
-            said = act(models, options.command, getattr(options, "model", None))
+            message = act(models, options.command, getattr(options, "model", None))
             entries, pointer = models.entries(), models.pointer()
     except KeyboardInterrupt as stop:
         stop.args = ("Stopped. `make models` says which model is current.",)
         raise
-    if said:
-        Console(highlight=False, soft_wrap=True).print(said)
+    if message:
+        Console(highlight=False, soft_wrap=True).print(message)
     print_models(entries, pointer, uri)
     return 0
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """`command`, `model` where one is to be promoted, and `registry` if it is given, before or after the command. Raises UserError."""
-    place = Parser(add_help=False, allow_abbrev=False)
-    place.add_argument("--registry", metavar="URI", default=argparse.SUPPRESS, help="s3://bucket/models or a folder")
-    parser = Parser(prog="artquant", description=__doc__, parents=[place], allow_abbrev=False)
+    """Parse `command`, `model` for a promotion, and `registry` if it is given, before or after the command. Raises UserError."""
+    registry_option = Parser(add_help=False, allow_abbrev=False)
+    registry_option.add_argument("--registry", metavar="URI", default=argparse.SUPPRESS, help="s3://bucket/models or a folder")
+    parser = Parser(prog="artquant", description=__doc__, parents=[registry_option], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True, parser_class=Parser)
-    commands.add_parser("models", parents=[place], help="list them")
-    commands.add_parser("rollback", parents=[place], help="make the model before the current one current")
-    commands.add_parser("promote", parents=[place], help="make a model current").add_argument("model", nargs="?")
+    commands.add_parser("models", parents=[registry_option], help="list them")
+    commands.add_parser("rollback", parents=[registry_option], help="make the model before the current one current")
+    commands.add_parser("promote", parents=[registry_option], help="make a model current").add_argument("model", nargs="?")
     return parser.parse_args(arguments)
 
 
@@ -59,7 +59,7 @@ def registry_at(uri: str | None) -> Iterator[tuple[Registry, str]]:
         store.check_readable()
         yield Registry(store), store.uri
         return
-    from artquant.cli.home import embedded_bucket
+    from artquant.cli.places import embedded_bucket
 
     with embedded_bucket() as (bucket, _):
         store = bucket.child("models")
@@ -67,7 +67,7 @@ def registry_at(uri: str | None) -> Iterator[tuple[Registry, str]]:
 
 
 def act(models: Registry, command: str, model_id: str | None) -> str | None:
-    """Does it, and says what was done, in rich's markup."""
+    """Run the command and return what was done, in rich's markup."""
     before = models.current()
     if command == "promote":
         models.promote(str(model_id))
@@ -108,18 +108,18 @@ def print_models(entries: list[Entry], pointer: Pointer | None, uri: str) -> Non
         print(f"{pointer.model_id} is current, but is in the registry no more: make promote MODEL=id, or make rollback")
 
 
-def parent_of(card: dict) -> str:
-    """What the model was trained from, as its card has it: the last part of a location."""
+def parent_of(card: dict[str, Any]) -> str:
+    """Return the model that this one was trained from according to its card: the last part of a location."""
     parent = card.get("parent")
     location = parent.get("location") if isinstance(parent, dict) else parent
     return str(location).rstrip("/").rpartition("/")[2] if location else "-"
 
 
-def srcc_of(card: dict) -> str:
-    """`0.871  0.810 to 0.910`: the value and its 95 % interval, or - where the card has none."""
+def srcc_of(card: dict[str, Any]) -> str:
+    """Format the value and its 95 % interval, `0.871  0.810 to 0.910`, or - if the card has none."""
     metrics = card.get("metrics")
-    found = metrics.get("srcc") if isinstance(metrics, dict) else None
-    value, *limits = [found.get(name) for name in ("value", "low", "high")] if isinstance(found, dict) else [found]
+    srcc = metrics.get("srcc") if isinstance(metrics, dict) else None
+    value, *limits = [srcc.get(name) for name in ("value", "low", "high")] if isinstance(srcc, dict) else [srcc]
     if not isinstance(value, int | float):
         return "-"
     if not limits or not all(isinstance(limit, int | float) for limit in limits):

@@ -12,7 +12,7 @@ import yaml
 
 from artquant.cli.settings import CONFIG, split_config
 from artquant.config import read_document
-from artquant.errors import RunFailed, UserError
+from artquant.core.errors import RunFailed, UserError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -22,17 +22,17 @@ def is_remote(address: str | None) -> bool:
 
 
 def check_addresses(needed: Mapping[str, str | None]) -> None:
-    """Raises UserError for the first that is not given, before anything is sent."""
+    """Raise UserError for the first address that is not given, before anything is sent."""
     for name, value in needed.items():
         if not value:
             raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
 
 
 def submit(address: str, job: str, overrides: list[str]) -> int:
-    """Sends this package and the command, shows the job's output until it ends, and returns its exit code.
+    """Send this package and the command, show the job's output until it ends, and return its exit code.
 
-    Credentials are not sent: the nodes use their own. Raises UserError where the cluster does not take the job, and KeyboardInterrupt
-    with what becomes of it where a person leaves.
+    Credentials are not sent: the nodes use their own. Raises UserError if the cluster does not take the job. If a person interrupts it,
+    raises KeyboardInterrupt saying what becomes of the job.
     """
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
@@ -54,7 +54,7 @@ def submit(address: str, job: str, overrides: list[str]) -> int:
                 f"The cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."
             ) from error
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise UserError(f"The cluster at {address} did not take the job: {' '.join(str(error).split())[:300]}.") from error
+            raise UserError(f"The cluster at {address} did not take the job: {' '.join(str(error).split())[:300].rstrip('.')}.") from error
     stop = f"ray job stop {submission_id} --address {address}"
     print(f"Submitted {submission_id} to {address}; it goes on if you leave. Stop it with: {stop}", flush=True)
 

@@ -1,31 +1,60 @@
-"""The sample annotations: generated paintings, what eight raters said of them, and descriptions, in the embedded store."""
+"""What a job works on if no input is given: generated paintings in the embedded store, with the ratings of eight raters."""
 
 import io
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any
 
-from artquant.cli.home import say
-from artquant.config import AnnotationSpec
-from artquant.storage import Store
+from artquant.cli.terminal import say
+from artquant.progress.display import watch
+from artquant.storage.store import Store
 
 GALLERY = "gallery"
+SAMPLE_SIZE = 60
+SAMPLE_VERSION = b"2"
 
 
-def fill_annotations(bucket: Store, given: AnnotationSpec, num: int) -> AnnotationSpec:
-    """`given`, with the addresses of the sample. Paints `num` artworks below `gallery/` and writes their annotations, once; those that are
-    there from a smaller number are kept.
+def fill_sample(bucket: Store) -> None:
+    """Paint the sample collection below `sample/`, once: paintings by subject, and three damaged files as every collection has them."""
+    version = "sample-version"
+    if bucket.exists(version) and bucket.get(version) == SAMPLE_VERSION:
+        return
+    from artquant.paintings import jpeg, paint
+    from artquant.paintings.seeds import SAMPLE
 
-    The same paintings come for the same number, and none of them is of the sample collection or of the exam.
+    started = time.monotonic()
+    say(f"Painting the sample collection: {SAMPLE_SIZE} pictures and three damaged files")
+    sample = bucket.child("sample")
+
+    def put(seed: int) -> bytes:
+        painting = paint(seed)
+        data = jpeg(painting, long_side=640, quality=90)
+        sample.put(f"{painting.latents.subject}/{seed:05d}.jpg", data)
+        return data
+
+    with ThreadPoolExecutor(2) as pool:
+        pictures = list(pool.map(put, SAMPLE[:SAMPLE_SIZE]))
+    sample.put("damaged/empty.jpg", b"")
+    sample.put("damaged/half-a-painting.jpg", pictures[0][: len(pictures[0]) // 2])
+    sample.put("damaged/page-not-found.jpg", b"<!doctype html><title>404</title><h1>Not found</h1>")
+    bucket.put(version, SAMPLE_VERSION)
+    say(f"Painted in {time.monotonic() - started:.0f} s")
+
+
+def fill_annotations(bucket: Store, num: int) -> tuple[str, str]:
+    """Paint `num` artworks below `gallery/` and write their annotations, once. Returns the addresses of the annotations and the pictures.
+
+    Pictures from an earlier, smaller number are kept. The same number gives the same paintings, and none of them belongs to the sample
+    collection or to the exam.
     """
     key = f"annotations/sample-{num}.parquet"
     if not bucket.exists(key):
         _paint(bucket, num)
         bucket.put(key, _table(num))
-    return given.model_copy(update={"uri": bucket.uri_of(key), "images": bucket.uri_of(GALLERY)})
+    return bucket.uri_of(key), bucket.uri_of(GALLERY)
 
 
 def _paint(bucket: Store, num: int) -> None:
@@ -33,17 +62,13 @@ def _paint(bucket: Store, num: int) -> None:
     from artquant.paintings.seeds import ANNOTATED
 
     gallery = bucket.child(GALLERY)
-    there = {info.key for info in gallery.list()}
-    missing = [seed for seed in ANNOTATED[:num] if _key(seed) not in there]
-    started = said = time.monotonic()
+    existing = {info.key for info in gallery.list()}
+    missing = [seed for seed in ANNOTATED[:num] if _key(seed) not in existing]
     say(f"Painting {len(missing):,} artworks to learn from")
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for number, (seed, data) in enumerate(zip(missing, pool.map(picture, missing, chunksize=16), strict=True), 1):
+        pictures = watch(pool.map(picture, missing, chunksize=16), "painted", len(missing))
+        for seed, data in zip(missing, pictures, strict=True):
             gallery.put(_key(seed), data)
-            if time.monotonic() - said > 5:
-                said = time.monotonic()
-                left = (said - started) / number * (len(missing) - number)
-                say(f"  {number:,} of {len(missing):,}, {number / (said - started):.0f}/s, about {left:.0f} s left")
 
 
 def _table(num: int) -> bytes:
@@ -58,9 +83,9 @@ def _table(num: int) -> bytes:
 
 
 def _rows(seeds: range) -> Iterator[dict[str, Any]]:
+    from artquant.core.schema import CRITIQUE_PARTS
     from artquant.paintings import attributes_of, paint
     from artquant.paintings.latents import QUALITIES
-    from artquant.schema import CRITIQUE_PARTS
 
     for seed in seeds:
         painting = paint(seed)

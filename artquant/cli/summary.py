@@ -7,26 +7,28 @@ from urllib.parse import quote
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from artquant.cli.home import HOME, say
-from artquant.errors import Reject
-from artquant.report.facts import RunReport
-from artquant.report.words import count_of, duration, headline, rate
+from artquant.cli.terminal import say
+from artquant.core.errors import Reject
+from artquant.core.format import count_of, duration, rate
+from artquant.core.home import home
+from artquant.records.run import RunReport
+from artquant.report.words import headline
 from artquant.results import layout
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 
 LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
 
 
 def keep_report(output_uri: str, run_id: str) -> str:
-    """The address of a run's page: of a local copy, whatever store it was written to; on a cluster, where it was written."""
+    """Return the address of a run's page: of a local copy, whatever store it was written to; on a cluster, where it was written."""
     return keep_page(open_store(output_uri), layout.run_key(run_id, "report.html"), run_id)
 
 
 def keep_page(store: Store, key: str, name: str) -> str:
-    """As :func:`keep_report`, of any page; the copy is called `name`. Where there is none to be had, a line says why: the run is over."""
+    """Do as :func:`keep_report` for any page; the copy is called `name`. If there is none, a line says why: the run is over."""
     if os.environ.get("RAY_ADDRESS"):
         return store.uri_of(key)
-    folder = HOME / "reports"
+    folder = home() / "reports"
     path = folder / f"{name}.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +40,7 @@ def keep_page(store: Store, key: str, name: str) -> str:
 
 
 def plain_table(*columns: JustifyMethod) -> Table:
-    """A table without lines or headings, by each column's side; the first says what the others are."""
+    """Make a table without lines or headings, given each column's alignment; the first column names the others."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for number, side in enumerate(columns or ("left", "left")):
         table.add_column(style="dim" if number == 0 else None, justify=side)
@@ -46,7 +48,7 @@ def plain_table(*columns: JustifyMethod) -> Table:
 
 
 def print_addresses(named: Mapping[str, str | None]) -> None:
-    """Below an empty line; what is None is left out. Addresses are for copying: never folded, never cut."""
+    """Print the addresses that are not None below an empty line. They are meant to be copied, so they are never folded or cut."""
     print()
     for name, address in named.items():
         if address:

@@ -4,13 +4,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artquant.cli.annotated import check_annotations, places
 from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec, split_config
-from artquant.config import EngineSpec, ScoreSpec, TrainSpec, read_document
-from artquant.errors import UserError
+from artquant.config import EngineSpec, ResolvedTrainSpec, TrainSpec, read_document, resolved
+from artquant.core.errors import UserError
 
 if TYPE_CHECKING:
+    from artquant.engines.recipe import EngineRecipe
     from artquant.model.checkpoint import Checkpoint
     from artquant.pipelines.train import Trained
 
@@ -18,29 +18,35 @@ SAMPLE = Path(__file__).with_name("recipes") / "sample.yaml"
 
 
 def read_spec(overrides: list[str]) -> TrainSpec:
-    """Of `config=FILE` and the settings over it; over recipes/sample.yaml where no annotations are given. Raises UserError."""
+    """Read the spec of `config=FILE` and the settings over it; of recipes/sample.yaml if no annotations are given. Raises UserError."""
     path, settings = split_config(overrides)
-    is_own = any(setting.startswith("annotations.uri=") for setting in settings) or (path is not None and bool(read_document(path)))
-    spec = load_job_spec(TrainSpec, overrides, None if is_own else SAMPLE)
+    is_mplug_owl2 = any(setting.startswith("annotations.uri=") for setting in settings) or (path is not None and bool(read_document(path)))
+    spec = load_job_spec(TrainSpec, overrides, None if is_mplug_owl2 else SAMPLE)
+    from artquant.cli.places import check_annotations
+
     check_annotations(spec.annotations, spec.output)
     return spec
 
 
 def main(overrides: list[str]) -> int:
-    spec = read_spec(overrides)
-    with places(spec) as (spec, reopen):
-        from artquant.cli.home import running_ray, say
+    typed = read_spec(overrides)
+    from artquant.cli.places import train_places
+
+    with train_places(typed) as (placed, reopen):
+        from artquant.annotations.split import split_annotations
+        from artquant.cli.local_ray import running_ray
+        from artquant.cli.terminal import say
         from artquant.pipelines import train
         from artquant.registry import Registry
-        from artquant.storage import open_store
+        from artquant.storage.store import open_store
 
-        assert spec.output and spec.registry
-        open_store(spec.output).check_writable()
-        checkpoint = parent_of(spec)
-        splits = train.split_annotations(spec.annotations)
-        train.check(spec, splits)
-        digest = train.run_digest(spec, splits, checkpoint)
-        spec = spec.model_copy(update={"run_id": train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))})
+        open_store(placed.output).check_writable()
+        checkpoint = parent_of(placed)
+        splits = split_annotations(placed.annotations)
+        train.check(placed, splits)
+        digest = train.run_digest(placed, splits, checkpoint)
+        run_id = train.free_run_id(placed.run_id, digest, Registry(open_store(placed.registry)))
+        spec = resolved(ResolvedTrainSpec, placed, run_id=run_id)
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in (("to train on", splits.train), ("to validate", splits.validation)))
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test):,} held out")
         try:
@@ -54,35 +60,36 @@ def main(overrides: list[str]) -> int:
 
 
 def check_remote(overrides: list[str]) -> None:
-    """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
+    """Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
     spec = read_spec(overrides)
     check_addresses({"annotations.uri": spec.annotations.uri, "output": spec.output})
 
 
-def recipe_of(location: str, engine: EngineSpec):
-    from artquant.cli.score import make_recipe
+def recipe_of(location: str, engine: EngineSpec) -> "EngineRecipe":
+    from artquant.engines.recipe import make_recipe, open_checkpoint
 
-    return make_recipe(ScoreSpec(model=location, engine=engine))
+    return make_recipe(open_checkpoint(location), engine)
 
 
 def parent_of(spec: TrainSpec) -> "Checkpoint | None":
-    """The checkpoint to go on from. Raises UserError where there is none of that name, or it cannot learn what is asked."""
+    """Open the checkpoint to continue from. Raises UserError if there is none of that name, or it cannot learn what is asked."""
     if spec.model is None:
         return None
-    from artquant.cli.score import usable_checkpoint
+    from artquant.engines.recipe import check_usable, open_checkpoint
 
-    checkpoint = usable_checkpoint(spec.model, spec.base)
-    if not checkpoint.is_own:
+    checkpoint = open_checkpoint(spec.model, spec.base)
+    check_usable(checkpoint)
+    if not checkpoint.is_mplug_owl2:
         check_backbone(spec, checkpoint)
     return checkpoint
 
 
 def check_backbone(spec: TrainSpec, checkpoint: "Checkpoint") -> None:
-    """Raises UserError where another backbone than mPLUG-Owl2 cannot learn so."""
+    """Raise UserError if a backbone other than mPLUG-Owl2 cannot be trained this way."""
     from artquant.training.network import lora_targets
 
-    if spec.sight.steps:
-        raise UserError(f"sight.steps={spec.sight.steps} is a school of mPLUG-Owl2 alone: set sight.steps=0 for {spec.model}.")
+    if spec.vision_warmup.steps:
+        raise UserError(f"vision_warmup.steps={spec.vision_warmup.steps} needs mPLUG-Owl2: set vision_warmup.steps=0 for {spec.model}.")
     if spec.lora.rank:
         try:
             lora_targets(checkpoint.load_skeleton()[0])
@@ -90,20 +97,20 @@ def check_backbone(spec: TrainSpec, checkpoint: "Checkpoint") -> None:
             raise UserError(f"The model {spec.model} cannot be used: {error}.") from error
 
 
-def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> None:
+def print_training(trained: "Trained", spec: ResolvedTrainSpec, reopen: str | None) -> None:
     from rich.console import Console
 
     from artquant.cli.summary import keep_page, plain_table, print_addresses
-    from artquant.report.words import duration, rate
-    from artquant.storage import open_store
+    from artquant.core.format import duration, rate
+    from artquant.storage.store import open_store
     from artquant.training.state import RunState
 
     report, console = trained.report, Console(highlight=False)
     verdict = report.verdict
-    assert verdict and spec.output
+    assert verdict
     took = duration((report.finished_at - report.started_at).total_seconds())
-    said = "[green]promoted[/green]" if verdict.promoted else "[yellow]not promoted[/yellow]"
-    console.print(f"\n[bold]{report.model_id} is trained, in {took}, and {said}[/bold]: {verdict.why}.")
+    outcome = "[green]promoted[/green]" if verdict.promoted else "[yellow]not promoted[/yellow]"
+    console.print(f"\n[bold]{report.model_id} is trained, in {took}, and {outcome}[/bold]: {verdict.why}.")
     table = plain_table()
     table.add_row(
         "trained", f"{report.num_steps:,} steps, {report.num_epochs:.1f} epochs, {rate(report.examples_per_second)} artworks a second"
@@ -120,6 +127,6 @@ def print_training(trained: "Trained", spec: TrainSpec, reopen: str | None) -> N
         table.add_row("vanished", f"{report.num_vanished:,} artworks without a picture")
     table.add_row("model", str(report.model_uri))
     console.print(table)
-    store = RunState(open_store(spec.output), str(spec.run_id)).store
+    store = RunState(open_store(spec.output), spec.run_id).store
     shadow = keep_page(store, "shadow.html", f"{spec.run_id}-shadow") if verdict.current else None
-    print_addresses({"report": keep_page(store, "report.html", str(spec.run_id)), "shadow report": shadow, "open the store again": reopen})
+    print_addresses({"report": keep_page(store, "report.html", spec.run_id), "shadow report": shadow, "open the store again": reopen})

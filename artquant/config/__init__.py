@@ -1,13 +1,23 @@
-"""What a job takes: one pydantic model a job, the one source of its settings, their defaults and what they mean."""
+"""What a job takes: one pydantic model per job, the only source of its settings, their defaults and their meaning."""
 
-from artquant.config.annotations import AnnotationSpec
-from artquant.config.evaluate import EvaluateSpec
-from artquant.config.load import Setting, load_spec, read_document, settings_of, takes
-from artquant.config.score import EngineSpec, FetchSpec, MeasuredEngineSpec, ReviewSpec, ScoreSpec, VllmSpec
-from artquant.config.section import Section
-from artquant.config.train import FitSpec, LoraSpec, LossSpec, SightSpec, TrainSpec
+from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
+from artquant.config.evaluate import EvaluateSpec, ResolvedEvaluateSpec
+from artquant.config.load import Setting, load_spec, read_document, settings_of, spec_yaml, takes
+from artquant.config.score import (
+    ROWS_PER_FILE,
+    EngineSpec,
+    FetchSpec,
+    MeasuredEngineSpec,
+    ResolvedScoreSpec,
+    ReviewSpec,
+    ScoreSpec,
+    VllmSpec,
+)
+from artquant.config.section import Section, resolved
+from artquant.config.train import FitSpec, LoraSpec, LossSpec, PlacedTrainSpec, ResolvedTrainSpec, TrainSpec, VisionWarmupSpec
 
 __all__ = [
+    "ROWS_PER_FILE",
     "AnnotationSpec",
     "EngineSpec",
     "EvaluateSpec",
@@ -16,15 +26,22 @@ __all__ = [
     "LoraSpec",
     "LossSpec",
     "MeasuredEngineSpec",
+    "PlacedTrainSpec",
+    "ResolvedAnnotationSpec",
+    "ResolvedEvaluateSpec",
+    "ResolvedScoreSpec",
+    "ResolvedTrainSpec",
     "ReviewSpec",
     "ScoreSpec",
     "Section",
     "Setting",
-    "SightSpec",
+    "VisionWarmupSpec",
     "TrainSpec",
     "VllmSpec",
     "load_spec",
     "read_document",
+    "resolved",
     "settings_of",
+    "spec_yaml",
     "takes",
 ]

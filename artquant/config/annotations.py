@@ -22,3 +22,10 @@ class AnnotationSpec(Section):
     split_seed: int = Field(0, description="another number draws other splits")
     validation_fraction: float = Field(0.1, ge=0, lt=1, description="share of the artworks that choose the best step")
     test_fraction: float = Field(0.1, ge=0, lt=1, description="share of the artworks that are held out to measure the model")
+
+
+class ResolvedAnnotationSpec(AnnotationSpec):
+    """With whole addresses."""
+
+    uri: str
+    images: str

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from artquant.config.annotations import AnnotationSpec
+from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.score import FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
 
@@ -28,7 +28,7 @@ class EvaluateSpec(Section):
     bootstrap_rounds: int = Field(1000, ge=1, le=100_000, description="resamples behind each interval")
     stall_minutes: float = StallMinutes
     num_misses: int = Field(12, ge=0, le=100, description="worst misses that the page shows")
-    max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
+    max_rejected_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
     fetch: FetchSpec = FetchSpec()
     engine: MeasuredEngineSpec = MeasuredEngineSpec()
 
@@ -41,3 +41,11 @@ class EvaluateSpec(Section):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+
+class ResolvedEvaluateSpec(EvaluateSpec):
+    """With whole addresses, and the model that is meant."""
+
+    annotations: ResolvedAnnotationSpec
+    output: str
+    registry: str

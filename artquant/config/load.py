@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from artquant.config.section import Section
 from artquant.config.values import is_odd_number
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 
 SpecT = TypeVar("SpecT", bound=Section)
 
@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 
 
 def settings_of(kind: type[Section], prefix: str = "", default: Any = None) -> Iterator[Setting]:
-    """Every setting of a spec, in its order, with the default that the spec gives it."""
+    """List every setting of a spec, in order, with the spec's default."""
     default = default or kind.model_construct()
     for name, field in kind.model_fields.items():
         value = None if field.default_factory else getattr(default, name)
@@ -58,7 +58,7 @@ def settings_of(kind: type[Section], prefix: str = "", default: Any = None) -> I
 
 
 def load_spec(kind: type[SpecT], path: str | Path | None, overrides: list[str]) -> SpecT:
-    """The spec in a YAML file with `key=value` overrides (`engine.batch_size=8`), of which the last one of a key wins.
+    """Load the spec in a YAML file with `key=value` overrides (`engine.batch_size=8`); the last override of a key wins.
 
     Raises UserError naming the key and what it takes.
     """
@@ -72,7 +72,7 @@ def load_spec(kind: type[SpecT], path: str | Path | None, overrides: list[str]) 
 
 
 def read_document(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file; {} where there are only comments. Raises UserError."""
+    """Read the mapping in a YAML file; {} if there are only comments. Raises UserError."""
     try:
         document = yaml.safe_load(Path(path).read_text()) or {}
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -87,10 +87,10 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
     if not equals or not key:
         raise UserError(f"{override!r} is no setting: write it as key=value, as in engine.batch_size=8.")
     *parents, last = key.split(".")
-    place = document
+    mapping = document
     for parent in parents:
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
+        mapping = mapping.setdefault(parent, {})
+        if not isinstance(mapping, dict):
             raise UserError(f"{parent!r} in {key!r} holds a value, not keys.")
     section = _section(kind, ".".join(parents))
     field = section.model_fields.get(last) if section else None
@@ -99,9 +99,9 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
     if not text.strip():
         raise UserError(f"{key}= is empty: give it a value, or leave it out (a variable that is not set looks like this).")
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and "name" in field.annotation.model_fields:
-        place, last = place.setdefault(last, {}), "name"  # engine=vllm
+        mapping, last = mapping.setdefault(last, {}), "name"  # engine=vllm
     if field.annotation in (str, str | None) and text != "null":
-        place[last] = text  # run_id=20261121 is a name, not a number
+        mapping[last] = text  # run_id=20261121 is a name, not a number
         return
     try:
         value = yaml.safe_load(text)
@@ -109,7 +109,7 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         value = text
     if is_odd_number(value, text):
         raise UserError(f"{key} cannot be {text!r}: write a number in decimals, without zeros in front.")
-    place[last] = value
+    mapping[last] = value
 
 
 def _sentence(kind: type[Section], error: ValidationError) -> str:
@@ -131,9 +131,22 @@ def _sentence(kind: type[Section], error: ValidationError) -> str:
     return f"{key} cannot be {str(first['input'])[:100]!r}: {what[0].lower() + what[1:]}{f' ({about})' if about else ''}."
 
 
+_RENAMED = {
+    "max_failed_fraction": "max_rejected_fraction",
+    "fit.accumulate": "fit.gradient_accumulation_steps",
+    "fit.warm_up": "fit.warmup_ratio",
+    "fit.checkpoint_every": "fit.checkpoint_interval",
+    "sight": "vision_warmup",
+    "sight.steps": "vision_warmup.steps",
+    "sight.columns": "vision_warmup.columns",
+}
+
+
 def _unknown(kind: type[Section], key: str) -> str:
-    """Names the settings that were most likely meant: of another section with the same name, or of like spelling."""
+    """Suggest the settings that were most likely meant: a new name, one of the same name in another section, or a similar spelling."""
     keys = [setting.key for setting in settings_of(kind)]
+    if (new := _RENAMED.get(key)) in {*keys, *kind.model_fields}:
+        return f"{key} is called {new} now: rename it."
     parent, _, last = key.rpartition(".")
     section = _section(kind, parent)
     meant = [other for other in keys if other.rpartition(".")[2] == last]
@@ -147,7 +160,7 @@ def _unknown(kind: type[Section], key: str) -> str:
 
 
 def _section(kind: type[Section], path: str) -> type[Section] | None:
-    """The section that `engine.vllm` names; None where there is no such."""
+    """Return the section that `engine.vllm` names, or None if there is no such section."""
     for part in filter(None, path.split(".")):
         annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
         if not (isinstance(annotation, type) and issubclass(annotation, Section)):
@@ -157,7 +170,7 @@ def _section(kind: type[Section], path: str) -> type[Section] | None:
 
 
 def takes(field: FieldInfo) -> str:
-    """What a setting takes, in short: `auto|cpu|cuda`, `whole number`, `text`."""
+    """Describe briefly what a setting takes: `auto|cpu|cuda`, `whole number`, `text`."""
     annotation = field.annotation
     choices = [choice for choice in get_args(annotation) if isinstance(choice, str)]
     if choices:
@@ -165,3 +178,9 @@ def takes(field: FieldInfo) -> str:
     names = {"int": "whole number", "float": "number", "bool": "true|false", "str": "text", "date": "date"}
     kinds = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and part.__name__ in names]
     return "list" if "tuple" in str(annotation) else names[kinds[0].__name__]
+
+
+def spec_yaml(spec: Section) -> str:
+    import yaml
+
+    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False)

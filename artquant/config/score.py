@@ -14,6 +14,8 @@ StallMinutes: Any = Field(
     description="a worker that is at one batch, one picture or its start for longer is ended, and what it held is tried again",
 )
 
+ROWS_PER_FILE = 200_000
+
 
 class FetchSpec(Section):
     """Workers that read objects and decode pictures."""
@@ -32,7 +34,7 @@ class FetchSpec(Section):
 
 
 class VllmSpec(Section):
-    """The vLLM engine. The defaults are for collections of which each image is seen once."""
+    """The vLLM engine. The defaults are for collections in which each image is seen once."""
 
     max_num_seqs: int = Field(
         256, ge=1, description="requests that are computed at a time; an artwork is one, and three more for its critique"
@@ -87,8 +89,8 @@ class ScoreSpec(Section):
     limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
-    max_failed_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
-    rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
+    max_rejected_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
+    rows_per_file: int = Field(ROWS_PER_FILE, ge=1, description="rows that a Parquet file holds, about")
     stall_minutes: float = StallMinutes
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
@@ -98,3 +100,10 @@ class ScoreSpec(Section):
     @classmethod
     def _is_a_name(cls, value: str) -> str:
         return checked_name(value)
+
+
+class ResolvedScoreSpec(ScoreSpec):
+    """With whole addresses: a worker may stand in another folder."""
+
+    input: str
+    output: str

@@ -1,7 +1,7 @@
 """What all settings share: a section refuses what it does not know, and does not change."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -21,3 +21,11 @@ class Section(BaseModel):
     @classmethod
     def _is_meant(cls, value: Any, info: ValidationInfo) -> Any:
         return meant(value, cls.model_fields[info.field_name or ""].annotation)
+
+
+SpecT = TypeVar("SpecT", bound=Section)
+
+
+def resolved(kind: type[SpecT], spec: Section, **known: Any) -> SpecT:
+    """Convert the spec to the kind in which the settings in `known` are no longer open."""
+    return kind(**{**dict(spec), **known})

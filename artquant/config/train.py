@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from artquant.config.annotations import AnnotationSpec
+from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.score import EngineSpec, FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
 
@@ -28,10 +28,10 @@ class LoraSpec(Section):
     dropout: float = Field(0.05, ge=0, lt=1, description="of the adapters' input")
 
 
-class SightSpec(Section):
-    """First school of a network that starts from nothing: its visual parts learn the annotations' other columns before it speaks."""
+class VisionWarmupSpec(Section):
+    """Vision warm-up when training from scratch: predict the other annotation columns before language training."""
 
-    steps: int = Field(0, ge=0, description="steps of sight before the others; 0: none")
+    steps: int = Field(0, ge=0, description="warm-up steps before the others; 0: none")
     columns: tuple[str, ...] = Field((), description="columns to learn, numbers or names")
 
 
@@ -41,16 +41,16 @@ class FitSpec(Section):
     steps: int | None = Field(None, ge=1, description="optimizer steps; none: by epochs")
     epochs: float = Field(3.0, gt=0, description="passes over the training artworks, where steps is not set")
     batch_size: int = Field(4, ge=1, description="artworks in one forward pass of a worker")
-    accumulate: int = Field(4, ge=1, description="forward passes in one optimizer step")
+    gradient_accumulation_steps: int = Field(4, ge=1, description="forward passes in one optimizer step")
     learning_rate: float = Field(2e-5, gt=0, description="at its highest, after the warm-up")
-    warm_up: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises")
+    warmup_ratio: float = Field(0.03, ge=0, lt=1, description="share of the steps in which the rate rises")
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
     beta2: float = Field(0.999, gt=0, lt=1, description="of AdamW")
     max_grad_norm: float = Field(1.0, gt=0, description="longer gradients are scaled down to this norm")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the products (autocast); auto: bfloat16 on a GPU")
     gradient_checkpointing: bool = Field(False, description="compute activations again in the backward pass: less memory, slower")
     strategy: Literal["ddp", "fsdp"] = Field("ddp", description="fsdp: parameters and optimizer are spread over the workers")
-    checkpoint_every: int = Field(100, ge=1, description="steps between two checkpoints, each with a validation")
+    checkpoint_interval: int = Field(100, ge=1, description="steps between two checkpoints, each with a validation")
     validation_limit: int = Field(256, ge=1, description="artworks that a validation looks at")
     keep_in_memory_mb: int = Field(1024, ge=0, description="decoded pictures of a smaller collection are kept by each worker")
     num_workers: int = Field(1, ge=1, description="training processes, one device each")
@@ -74,7 +74,7 @@ class TrainSpec(Section):
     margin: float = Field(0.0, description="promoted when the paired interval of the SRCC's difference lies above this")
     loss: LossSpec = LossSpec()
     lora: LoraSpec = LoraSpec()
-    sight: SightSpec = SightSpec()
+    vision_warmup: VisionWarmupSpec = VisionWarmupSpec()
     fit: FitSpec = FitSpec()
     fetch: FetchSpec = FetchSpec()
     engine: MeasuredEngineSpec = Field(
@@ -91,3 +91,17 @@ class TrainSpec(Section):
     @classmethod
     def _is_a_name(cls, value: str | None) -> str | None:
         return value if value is None else checked_name(value)
+
+
+class PlacedTrainSpec(TrainSpec):
+    """With whole addresses."""
+
+    annotations: ResolvedAnnotationSpec
+    output: str
+    registry: str
+
+
+class ResolvedTrainSpec(PlacedTrainSpec):
+    """With the run's name, which depends on what is trained on."""
+
+    run_id: str

@@ -10,7 +10,7 @@ _CLASS = re.compile(r"\[!?\]?[^\]]*\]")  # as fnmatch reads it
 
 
 def meant(value: Any, annotation: Any) -> Any:
-    """The value; ValueError where pydantic would take true for 1, or a number for seconds since 1970."""
+    """Return the value; raise ValueError where pydantic would take true for 1, or a number for seconds since 1970."""
     kinds = (annotation, *get_args(annotation))
     if isinstance(value, bool) and bool not in kinds and {int, float} & set(kinds):
         raise ValueError("it takes a number")
@@ -20,14 +20,14 @@ def meant(value: Any, annotation: Any) -> Any:
 
 
 def is_odd_number(value: Any, text: str) -> bool:
-    """Whether YAML reads `text` as another number than people do: 010 is eight, 1:30 is ninety."""
+    """Tell whether YAML reads `text` as a different number than people do: 010 is eight, 1:30 is ninety."""
     return type(value) in (int, float) and (":" in text or re.match(r"[+-]?0[\d_xb]", text.strip()) is not None)
 
 
 def checked_patterns(value: Any) -> Any:
-    """'*.txt,*.csv' and '[*.txt, *.csv]' -> ('*.txt', '*.csv'); '[ab]*.jpg' is one pattern with a class of characters.
+    """Parse patterns: '*.txt,*.csv' and '[*.txt, *.csv]' -> ('*.txt', '*.csv'); '[ab]*.jpg' is one pattern with a class of characters.
 
-    A comma outside a class parts two patterns in a text; in a list each entry is one. Raises ValueError for what would match nothing.
+    In a text, a comma outside a class separates two patterns; in a list each entry is one. Raises ValueError for what would match nothing.
     """
     if isinstance(value, str):
         value = [part.strip().strip("'\"") for part in _split(value)]
@@ -44,16 +44,16 @@ def _split(text: str) -> list[str]:
     if _is_bracketed(text):
         text = text[1:-1]
     parts, start, depth = [], 0, 0
-    for place, character in enumerate(text):
+    for index, character in enumerate(text):
         depth += (character in "[{") - (character in "]}")
         if character == "," and depth <= 0:
-            parts.append(text[start:place])
-            start = place + 1
+            parts.append(text[start:index])
+            start = index + 1
     return [*parts, text[start:]]
 
 
 def _is_bracketed(text: str) -> bool:
-    """Whether the bracket at the start is closed by the one at the end: '[ab]*[cd]' is not."""
+    """Tell whether the bracket at the start is closed by the one at the end, which in '[ab]*[cd]' it is not."""
     depth = 0
     for place, character in enumerate(text):
         depth += (character == "[") - (character == "]")

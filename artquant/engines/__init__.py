@@ -5,12 +5,12 @@ from typing import Protocol
 
 import numpy as np
 
-from artquant.scale import Scale
+from artquant.core.scale import Scale
 
 
 @dataclass
 class Assessment:
-    """What an engine says of B images, in their order.
+    """An engine's assessment of B images, in their order.
 
     probabilities (B, 5) float64, closed set, best level first; open_set_mass (B,) float64: the five levels' share of the full softmax;
     critiques: B dicts of part -> text, or None where none was asked for; critique_statuses: "ok", "truncated" or "not_requested" each.

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
+from artquant.core.prompts import Prompts
+from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines import Assessment
 from artquant.engines.torch_engine import read_levels
 from artquant.model.chat import ChatProcessor, can_take
 from artquant.model.checkpoint import Checkpoint
-from artquant.prompts import Prompts
-from artquant.schema import CRITIQUE_PARTS
 
 
 class ChatEngine:
@@ -30,8 +30,8 @@ class ChatEngine:
         self.scale = prompts.scale
         self.image_size = processor.image_size
         self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
-        tokenizer, given = processor.tokenizer, model.generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *(given if isinstance(given, list) else [given])} - {None}
+        tokenizer, end_ids = processor.tokenizer, model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(end_ids if isinstance(end_ids, list) else [end_ids])} - {None}
         self.end_ids = sorted(ends)
         padding = next((i for i in (tokenizer.pad_token_id, *self.end_ids) if i is not None), 0)
         # Greedy, whatever the checkpoint came with: temperatures, penalties and beams are for conversation.
@@ -59,8 +59,10 @@ class ChatEngine:
         return result
 
     def _look(self, pixels: np.ndarray) -> dict[str, Any]:
-        """What the forward passes over B images take of them: image features, where the network lets them be computed once for all, else
-        the pixels themselves."""
+        """Compute what the forward passes over B images need of them.
+
+        These are image features if the network can compute them once for all passes, else the pixels themselves.
+        """
         pictures = self.processor.pictures(pixels)
         for name, value in pictures.items():
             if isinstance(value, torch.Tensor):
@@ -68,16 +70,16 @@ class ChatEngine:
         encode = getattr(self.model.base_model, "get_image_features", None)
         if encode is None or "pixel_values" not in pictures or not can_take(self.model, "mm_encoder_outputs"):
             return pictures
-        known = {name: pictures[name] for name in inspect.signature(encode).parameters if name in pictures}
+        arguments = {name: pictures[name] for name in inspect.signature(encode).parameters if name in pictures}
         del pictures["pixel_values"]
-        return pictures | {"mm_encoder_outputs": {"image": encode(**known, return_dict=True)}}
+        return pictures | {"mm_encoder_outputs": {"image": encode(**arguments, return_dict=True)}}
 
     def _ask(self, prompt: str, batch: int) -> dict[str, torch.Tensor]:
-        ids = torch.tensor(self.processor.asked(prompt), device=self.device).expand(batch, -1)
+        ids = torch.tensor(self.processor.encode_prompt(prompt), device=self.device).expand(batch, -1)
         return self.processor.tokens(ids, torch.ones_like(ids, dtype=torch.bool))
 
     def _answer(self, prompt: str, seen: dict[str, Any], batch: int) -> list[tuple[str, bool]]:
-        """Greedy decoding: the text for each image, and whether it came to an end within `max_critique_tokens`."""
+        """Decode greedily; return the text for each image, and whether it ended within `max_critique_tokens`."""
         asked = self._ask(prompt, batch)
         rows = self.model.generate(**asked, **seen)[:, asked["input_ids"].shape[1] :].tolist()
         answers = []

@@ -1,18 +1,18 @@
-"""A batch that fails is halved until the artwork that breaks it stands alone."""
+"""Halving of a batch that fails, until the artwork that breaks it is alone."""
 
 from collections.abc import Callable
 
 import numpy as np
 
+from artquant.core.errors import Reject
+from artquant.core.schema import RejectClass
 from artquant.engines import Assessment, Engine
-from artquant.errors import Reject
-from artquant.schema import RejectClass
 
 
 def assess_each(engine: Engine, pixels: np.ndarray, critique: bool) -> list[tuple[Assessment, int] | Reject]:
-    """For each image its assessment (and row therein), or why it has none: `poison` or `bad_scores`.
+    """Return for each image its assessment (and the row in it), or why it has none: `poison` or `bad_scores`.
 
-    Raises SystemExit where the device is lost: a new process may get another.
+    Raises SystemExit if the device is lost: a new process may get another.
     """
     return _halve(lambda part: engine.assess(part, critique), pixels)
 
@@ -35,7 +35,7 @@ def _halve(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> li
 
 
 def _attempt(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> Assessment | str:
-    """The assessment, or why the engine failed. What no image can cause is raised: our own bugs, and the loss of the device."""
+    """Return the assessment, or why the engine failed. Raises what no image can cause: our own bugs, and the loss of the device."""
     try:
         return assess(pixels)
     except (RuntimeError, ValueError, ArithmeticError, IndexError, MemoryError) as error:  # what a forward pass raises
@@ -45,5 +45,5 @@ def _attempt(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray) -> 
 
 
 def _is_device_lost(error: Exception) -> bool:
-    """After a device error other than a full memory, every later call of the process fails too."""
+    """Tell whether the device is lost: after a device error other than a full memory, every later call of the process fails too."""
     return type(error).__name__ == "AcceleratorError" and "out of memory" not in str(error)

@@ -4,7 +4,10 @@ import torch
 
 
 class KVCache:
-    """Keys and values of all layers, each (rows, heads, max_length, head_dim); speaks the two verbs of transformers' caches in use here."""
+    """Keys and values of all layers, each (rows, heads, max_length, head_dim).
+
+    Implements the two methods of transformers' caches that are used here.
+    """
 
     def __init__(
         self, num_layers: int, rows: int, num_heads: int, max_length: int, head_dim: int, dtype: torch.dtype, device: torch.device
@@ -18,7 +21,7 @@ class KVCache:
         return self.length
 
     def update(self, keys: torch.Tensor, values: torch.Tensor, layer_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Appends (rows, heads, T, head_dim) to a layer; returns all so far. The last layer's update moves the length on."""
+        """Append (rows, heads, T, head_dim) to a layer and return all so far. The update of the last layer advances the length."""
         stop = self.length + keys.shape[2]
         self.keys[layer_idx, :, :, self.length : stop] = keys
         self.values[layer_idx, :, :, self.length : stop] = values
@@ -27,5 +30,5 @@ class KVCache:
         return self.keys[layer_idx, :, :, :stop], self.values[layer_idx, :, :, :stop]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all rows but those of the index (N,)."""
+        """Drop all rows but those of the index (N,)."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]

@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from artquant.config import EngineSpec
+from artquant.core.errors import UserError
+from artquant.core.memory import keep_freed_memory
 from artquant.engines import Engine
-from artquant.errors import UserError
-from artquant.memory import keep_freed_memory
 
 if TYPE_CHECKING:  # resolving a spec needs no network: torch and transformers take seconds to import
     from artquant.model.checkpoint import Checkpoint
@@ -17,15 +17,17 @@ if TYPE_CHECKING:  # resolving a spec needs no network: torch and transformers t
 _BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what it is given
 
 
-def resolve(spec: EngineSpec, is_own: bool = True) -> EngineSpec:
-    """The spec with nothing left to choose: `auto` is vLLM where it is installed and GPUs are asked for, else torch; a GPU in bfloat16
-    where GPUs are asked for, else the CPU in float32. Backbones other than mPLUG-Owl2 (`is_own` false) have the torch engine alone.
-    Raises UserError for what cannot be had."""
+def resolve(spec: EngineSpec, is_mplug_owl2: bool = True) -> EngineSpec:
+    """Return the spec with every `auto` replaced. Raises UserError for an engine that cannot be had.
+
+    `auto` is vLLM if it is installed and GPUs are requested, else torch; and a GPU in bfloat16 if GPUs are requested, else the CPU in
+    float32. Backbones other than mPLUG-Owl2 (`is_mplug_owl2` false) have only the torch engine.
+    """
     device = spec.device if spec.device != "auto" else ("cuda" if spec.num_gpus else "cpu")
     dtype = spec.dtype if spec.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     is_there = find_spec("vllm") is not None
-    name = spec.name if spec.name != "auto" else ("vllm" if is_there and is_own and device == "cuda" else "torch")
-    if name == "vllm" and not is_own:
+    name = spec.name if spec.name != "auto" else ("vllm" if is_there and is_mplug_owl2 and device == "cuda" else "torch")
+    if name == "vllm" and not is_mplug_owl2:
         raise UserError("engine=vllm knows mPLUG-Owl2 checkpoints only: take engine=torch for this model.")
     if name == "vllm" and not is_there:
         raise UserError(
@@ -39,19 +41,19 @@ def resolve(spec: EngineSpec, is_own: bool = True) -> EngineSpec:
     return spec.model_copy(update={"name": name, "device": device, "dtype": dtype, "batch_size": spec.batch_size or _BATCH_SIZE[name]})
 
 
-def describe(spec: EngineSpec) -> str:
-    """Of a resolved spec, for people: `torch on cpu, float32`."""
+def engine_label(spec: EngineSpec) -> str:
+    """Return the label of a resolved spec for people: `torch on cpu, float32`."""
     quantised = f", {spec.vllm.quantization}" if spec.name == "vllm" and spec.vllm.quantization else ""
     return f"{spec.name} on {spec.device}, {spec.dtype}{quantised}"
 
 
-def precision(spec: EngineSpec) -> str:
-    """Of a resolved spec: the part of a score's identity that the engine decides."""
+def precision_tag(spec: EngineSpec) -> str:
+    """Return the part of a score's identity that the engine of a resolved spec decides."""
     return f"{spec.dtype}+{spec.vllm.quantization}" if spec.name == "vllm" and spec.vllm.quantization else str(spec.dtype)
 
 
 def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
-    """Loads the checkpoint onto this process's device; `spec` is resolved. Raises UserError where that is a GPU that torch does not see."""
+    """Load the checkpoint onto this process's device; `spec` is resolved. Raises UserError if that is a GPU that torch does not see."""
     import torch
 
     if spec.device == "cuda" and not torch.cuda.is_available():
@@ -60,7 +62,7 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
             "or set engine.device=cpu."
         )
     if spec.name == "vllm":
-        from artquant.engines.vllm_engine import VllmEngine
+        from artquant.engines.vllm.engine import VllmEngine
 
         return VllmEngine(checkpoint, spec)
     import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
@@ -70,4 +72,4 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
     if spec.device == "cpu":
         keep_freed_memory()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // spec.num_workers))
-    return (TorchEngine if checkpoint.is_own else ChatEngine).load(checkpoint, spec.device, spec.dtype)
+    return (TorchEngine if checkpoint.is_mplug_owl2 else ChatEngine).load(checkpoint, spec.device, spec.dtype)

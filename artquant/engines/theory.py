@@ -5,21 +5,22 @@ Y is the level, D the description in its three parts, Z the image. H(Y|Z) is the
 
 from collections.abc import Mapping, Sequence
 from os.path import commonprefix
+from typing import cast
 
 import numpy as np
 import torch
 
+from artquant.core.prompts import IMAGE_PLACEHOLDER
+from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.processing import normalise
-from artquant.prompts import IMAGE_PLACEHOLDER
-from artquant.schema import CRITIQUE_PARTS
 
 Description = Mapping[str, str]  # part -> text, all three parts
 _LOGIT_ROWS = 512  # positions whose logits over the vocabulary are held at a time: 64 MB at full size
 
 
 class TheoryEngine:
-    """Asks the network of a :class:`TorchEngine` what it makes of descriptions that people wrote.
+    """Asks the network of a :class:`TorchEngine` how likely it finds descriptions that people wrote.
 
     An answer depends on its artwork alone, whatever the batch: rows are padded at the right, where no token looks.
     """
@@ -29,22 +30,25 @@ class TheoryEngine:
         self.max_tokens = int(engine.config.max_position_embeddings)
 
     def fits(self, description: Description) -> bool:
-        """False for texts that the network has no positions for."""
+        """Tell whether the network has enough positions for the texts."""
         answers = (self._with_answer(part, description[part])[0] for part in CRITIQUE_PARTS)
         return max(len(self._without_image(description)), *map(len, answers)) <= self.max_tokens
 
     @torch.inference_mode()
     def entropy_given_text(self, descriptions: Sequence[Description]) -> np.ndarray:
-        """(N,) float64 nats: entropy of the five levels, closed set, where the score's prompt has the three texts in the image's place."""
+        """Return the entropy of the five levels, closed set, (N,) float64 nats.
+
+        The score's prompt has the three texts in the image's place.
+        """
         ids, lengths = self._pad([self._without_image(description) for description in descriptions])
         hidden = self.model.model(inputs_embeds=self.model.model.embed_tokens(ids)).last_hidden_state
         logits = self.model.lm_head(hidden[torch.arange(len(ids), device=ids.device), lengths - 1])
         levels = logits.float().log_softmax(-1)[:, self.engine.level_ids].double().log_softmax(-1)
-        return -(levels.exp() * levels).sum(-1).cpu().numpy()
+        return cast(np.ndarray, -(levels.exp() * levels).sum(-1).cpu().numpy())
 
     @torch.inference_mode()
     def description_nll(self, pixels: np.ndarray, descriptions: Sequence[Description]) -> tuple[np.ndarray, np.ndarray]:
-        """Negative log-likelihood of each description given its image, (N,) float64 nats, and the tokens it sums over, (N,) int64.
+        """Return each description's negative log-likelihood given its image, (N,) float64 nats, and the tokens it sums over, (N,) int64.
 
         pixels (N, S, S, 3) uint8. Each part is an answer to its own prompt, tokenised as in training, with its end token; parts are added.
         """
@@ -58,38 +62,38 @@ class TheoryEngine:
         return total, num_tokens
 
     def _nll(self, features: torch.Tensor, rows: list[list[int]], starts: list[int]) -> np.ndarray:
-        """(N,) sums of -log p of each row's tokens from its start on; the image stands at the same place in all rows."""
+        """Sum -log p of each row's tokens from its start on, (N,); the image stands at the same place in all rows."""
         ids, _ = self._pad(rows)
         image = rows[0].index(self.engine.config.image_token_index)
         span = (image, image + features.shape[1])
         hidden = self.model.model(inputs_embeds=self.model.model.embed(ids, features), image_positions=span).last_hidden_state
-        at = [(row, place) for row, tokens in enumerate(rows) for place in range(starts[row], len(tokens))]
+        at = [(row, position) for row, tokens in enumerate(rows) for position in range(starts[row], len(tokens))]
         total = np.zeros(len(rows))
         for begin in range(0, len(at), _LOGIT_ROWS):
-            row, place = torch.tensor(at[begin : begin + _LOGIT_ROWS], device=ids.device).T
-            likelihoods = self.model.lm_head(hidden[row, place - 1]).float().log_softmax(-1)
-            chosen = likelihoods.gather(1, ids[row, place][:, None]).squeeze(1).double()
+            row, position = torch.tensor(at[begin : begin + _LOGIT_ROWS], device=ids.device).T
+            likelihoods = self.model.lm_head(hidden[row, position - 1]).float().log_softmax(-1)
+            chosen = likelihoods.gather(1, ids[row, position][:, None]).squeeze(1).double()
             np.subtract.at(total, row.cpu().numpy(), chosen.cpu().numpy())
         return total
 
     def _without_image(self, description: Description) -> list[int]:
-        """The score's prompt with the texts where the image stands; each piece is tokenised on its own, as beside an image."""
+        """Tokenise the score's prompt with the texts in place of the image; each piece is tokenised separately, as beside an image."""
         before, after = self.engine.prompts.score.split(IMAGE_PLACEHOLDER)
         pieces = [before, " ".join(description[part].strip() for part in CRITIQUE_PARTS), after]
         return [self.processor.tokenizer.bos_token_id, *(i for piece in pieces if piece for i in self.processor.tokenize_text(piece))]
 
     def _with_answer(self, part: str, text: str) -> tuple[list[int], int]:
-        """A critique's prompt, image expanded, with the text as its answer, as training has it: the ids, and where the answer starts."""
+        """Return the ids of a critique's prompt, image expanded, answered by the text as in training; and where the answer starts."""
         prompt = self.engine.prompts.critique[part]
         asked = self.processor.expand(self.processor.tokenize(prompt))
         behind = self.processor.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[1])
         answered = self.processor.tokenize_text(f"{prompt.split(IMAGE_PLACEHOLDER)[1]} {text.strip()}")
-        kept = len(asked) - len(behind)
+        prefix = len(asked) - len(behind)
         # Where the text's first token merges with the prompt's last one, the merged one is the answer's.
-        return asked[:kept] + answered + [self.processor.tokenizer.eos_token_id], kept + len(commonprefix([behind, answered]))
+        return asked[:prefix] + answered + [self.processor.tokenizer.eos_token_id], prefix + len(commonprefix([behind, answered]))
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """ids (N, T), padded at the right, and lengths (N,), on the device."""
+        """Pad the ids at the right; return ids (N, T) and lengths (N,), on the device."""
         longest = max(map(len, rows))
         padding = self.engine.config.pad_token_id or 0
         ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], device=self.engine.device)

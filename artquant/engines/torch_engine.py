@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from artquant.core.prompts import Prompts
+from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines import Assessment
 from artquant.engines.kv_cache import KVCache
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
+from artquant.model.modeling import ImagePositions, MPLUGOwl2LlamaForCausalLM
 from artquant.model.processing import MPLUGOwl2Processor, normalise
-from artquant.prompts import Prompts
-from artquant.schema import CRITIQUE_PARTS
 
 
 @dataclass
@@ -28,9 +28,9 @@ class StaticPrompts:
 
 
 def read_levels(logits: torch.Tensor, level_ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(B, vocabulary) logits where the level is due -> closed-set probabilities (B, 5) and open-set mass (B,), float64.
+    """Read (B, vocabulary) logits where the level is due as closed-set probabilities (B, 5) and open-set mass (B,), float64.
 
-    The mass needs the whole row: one position an image, 0.01 % of the work at full size.
+    The mass needs the whole row: one position per image, 0.01 % of the work at full size.
     """
     levels = logits.float().log_softmax(-1)[:, level_ids].double()
     return levels.softmax(-1).cpu().numpy(), levels.exp().sum(-1).cpu().numpy()
@@ -72,8 +72,8 @@ class TorchEngine:
         logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
         return read_levels(logits, self.level_ids)
 
-    def _critique(self, features: torch.Tensor) -> tuple[list, list[str]]:
-        """Greedy decoding of the critique's parts of all images in one batch of 3 B rows: row = part * B + image."""
+    def _critique(self, features: torch.Tensor) -> tuple[list[dict[str, str] | None], list[str]]:
+        """Decode the critique's parts of all images greedily in one batch of 3 B rows: row = part * B + image."""
         batch, room = len(features), self.prompts.max_critique_tokens
         cache, attention_mask = self._start(self.critique_prompts, features, room)
         repeated = features.repeat(len(CRITIQUE_PARTS), 1, 1)
@@ -97,7 +97,9 @@ class TorchEngine:
             logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)
         truncated = set((rows % batch).tolist())
         texts = [self.processor.decode_answer(row) for row in tokens.tolist()]
-        critiques = [{part: texts[i * batch + image] for i, part in enumerate(CRITIQUE_PARTS)} for image in range(batch)]
+        critiques: list[dict[str, str] | None] = [
+            {part: texts[i * batch + image] for i, part in enumerate(CRITIQUE_PARTS)} for image in range(batch)
+        ]
         return critiques, ["truncated" if image in truncated else "ok" for image in range(batch)]
 
     def _compute(self, prompts: list[str]) -> StaticPrompts:
@@ -115,7 +117,10 @@ class TorchEngine:
         return StaticPrompts(cache.keys, cache.values, is_token, tail)
 
     def _start(self, prompts: StaticPrompts, features: torch.Tensor, room: int) -> tuple[KVCache, torch.Tensor]:
-        """A cache with each prompt's beginning for each image, and the mask (N * B, length) up to the answer, for which there is `room`."""
+        """Make a cache with each prompt's beginning for each image, and the mask (N * B, length) up to the answer.
+
+        The cache has `room` for the answer.
+        """
         batch, prefix = len(features), prompts.keys.shape[3]
         length = prefix + features.shape[1] + len(prompts.suffix)
         cache = self._cache(prompts.keys.shape[1] * batch, length + room)
@@ -126,11 +131,13 @@ class TorchEngine:
         return cache, torch.nn.functional.pad(mask, (0, length - prefix), value=True)
 
     def _answer(self, prompts: StaticPrompts, features: torch.Tensor, cache: KVCache, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Reads the images and the text behind them: logits (rows, vocabulary) at the last position."""
+        """Read the images and the text behind them; return the logits (rows, vocabulary) at the last position."""
         embeds = torch.cat([features, prompts.suffix.expand(len(features), -1, -1)], dim=1)
         return self._logits(embeds, (0, features.shape[1]), cache, attention_mask)
 
-    def _logits(self, embeds: torch.Tensor, image_positions, cache: KVCache, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def _logits(
+        self, embeds: torch.Tensor, image_positions: ImagePositions, cache: KVCache, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor:
         positions = None
         if attention_mask is not None:  # a padded prompt starts at position 0 all the same
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]

@@ -15,7 +15,10 @@ __all__ = ["MPLUGOwl2Config", "MPLUGOwl2ImageProcessor", "MPLUGOwl2LlamaForCausa
 
 
 def __getattr__(name: str) -> Any:
-    """The classes when they are asked for: a look at a checkpoint's folder takes milliseconds, torch and transformers take seconds."""
+    """Import the classes only when they are used.
+
+    Looking at a checkpoint's folder takes milliseconds, importing torch and transformers takes seconds.
+    """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from artquant.model import auto

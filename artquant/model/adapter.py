@@ -4,6 +4,7 @@ import os
 import pickle
 from collections.abc import Set
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,11 +12,11 @@ _NON_LORA = "non_lora_trainables.bin"
 _PREFIX = "base_model.model."
 
 
-def merge_adapter(model, folder: str | os.PathLike):
-    """Loads the adapter in `folder` over `model` and returns the merged model.
+def merge_adapter(model: Any, folder: str | os.PathLike[str]) -> Any:
+    """Load the adapter in `folder` over `model` and return the merged model.
 
-    The order is that of the published code: the retrained parameters replace the base's, then `W += alpha / r * B A`.
-    Raises ValueError where a file holds more than tensors, a tensor has no place in the model, or a layer's LoRA weights are not there.
+    The order is that of the published code: the retrained parameters replace the base's, then `W += alpha / r * B A`. Raises ValueError if
+    a file holds more than tensors, a tensor has no place in the model, or a layer's LoRA weights are missing.
     """
     from peft import PeftConfig, PeftModel, get_peft_model_state_dict, load_peft_weights, set_peft_model_state_dict
 

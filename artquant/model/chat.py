@@ -4,7 +4,7 @@ import inspect
 import shutil
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,13 +13,13 @@ from transformers import AutoConfig, AutoProcessor
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
+from artquant.core.prompts import Prompts, turns
 from artquant.model.levels import level_token_ids
-from artquant.prompts import Prompts, turns
 
 _DEFAULT_SIZE = 448  # pixels a side, where a checkpoint takes pictures of any size: what ArtQuant was published with
 _KIND_IDS = ("mm_token_type_ids", "token_type_ids")  # which tokens are an image's; some networks want to be told
 _TEXT = {"input_ids", "attention_mask", *_KIND_IDS}
-_FILES = (".json", ".jinja", ".txt", ".model")  # of which a processor is made
+_FILES = (".json", ".jinja", ".txt", ".model")  # that a processor is made of
 
 
 def can_take(model: Any, name: str) -> bool:
@@ -61,9 +61,9 @@ class ChatProcessor:
         return cls(processor, square_size(getattr(processor, "image_processor", None), config), folder)
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Copies the files that it was loaded from beside a network's own: training changes none, and none of their parts is lost.
+        """Copy the files that it was loaded from beside the network's own: training changes none of them, and none of their parts is lost.
 
-        So is `generation_config.json`, whatever the network wrote.
+        `generation_config.json` is copied too, over whatever the network wrote.
         """
         for path in self.folder.iterdir():
             is_other = path.name == "card.json" or path.name.endswith(".index.json")
@@ -78,9 +78,9 @@ class ChatProcessor:
         return mean and list(mean), std and list(std)
 
     def chat(self, prompt: str) -> str:
-        """A prompt in the template's words, up to where the answer goes on; one placeholder stands for the picture.
+        """Return a prompt in the template's words, up to where the answer continues; one placeholder stands for the picture.
 
-        Raises ValueError where the template leaves the picture out.
+        Raises ValueError if the template leaves the picture out.
         """
         if prompt not in self.chats:
             question, beginning = turns(prompt)
@@ -92,13 +92,13 @@ class ChatProcessor:
             self.chats[prompt] = self._joined(chat, f" {beginning}") if beginning else chat
         return self.chats[prompt]
 
-    def words(self, prompt: str, answer: str = "") -> list[int]:
+    def encode_answer(self, prompt: str, answer: str = "") -> list[int]:
         """Token ids of a prompt, the picture one placeholder, and of the answer to it, which begins with a space, tokenised together."""
         text = self._joined(self.chat(prompt), answer)
-        return self.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"]
+        return cast(list[int], self.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"])
 
-    def asked(self, prompt: str) -> list[int]:
-        """Token ids of a whole prompt, the picture's among them; they end as `words(prompt)` does."""
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt, the picture's among them; they end as `encode_answer(prompt)` does."""
         if prompt not in self.ids:
             blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
             self.ids[prompt] = self._process(prompt, blank)["input_ids"][0].tolist()
@@ -106,7 +106,7 @@ class ChatProcessor:
 
     def level_token_ids(self, prompt: str) -> list[int]:
         """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
-        return level_token_ids(partial(self.words, prompt), self.tokenizer.unk_token_id)
+        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
 
     def pictures(self, pixels: np.ndarray) -> dict[str, Any]:
         """(B, S, S, 3) uint8 -> what a forward pass takes of the pictures of B prompts, one each."""
@@ -119,12 +119,13 @@ class ChatProcessor:
 
     def _process(self, prompt: str, pixels: np.ndarray) -> dict[str, Any]:
         chat = self.chat(prompt)
-        return self.processor(
+        given: dict[str, Any] = self.processor(
             text=[chat] * len(pixels),
             images=[[square] for square in pixels],
             return_tensors="pt",
             add_special_tokens=self._adds_special_tokens(chat),
         )
+        return given
 
     def _joined(self, chat: str, answer: str) -> str:
         return chat + (answer.removeprefix(" ") if chat[-1:].isspace() else answer)
@@ -135,7 +136,7 @@ class ChatProcessor:
 
 
 def processor_class(model_type: str) -> Any:
-    """transformers' processor of a backbone; without torchvision, one that looks at pictures and not at films, which need it."""
+    """Return transformers' processor of a backbone; without torchvision, which videos need, one for pictures alone."""
     kind: Any = getattr(transformers, PROCESSOR_MAPPING_NAMES.get(model_type, ""), None)
     if kind is None or is_torchvision_available() or "video_processor" not in kind.get_attributes():
         return AutoProcessor

@@ -1,6 +1,6 @@
 """A checkpoint as a whole: weights, processor, prompts, and the digests that say which scores it made.
 
-torch and transformers are imported where something is loaded: to open a checkpoint, and so to refuse what is none, takes milliseconds.
+torch and transformers are imported where something is loaded: opening a checkpoint, and so refusing what is none, takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artquant.identity import Identity
+from artquant.core.identity import Identity
+from artquant.core.prompts import Prompts
 from artquant.model.location import base_of, is_adapter, local_folder
-from artquant.prompts import Prompts
 
 if TYPE_CHECKING:
     import torch
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from artquant.model import MPLUGOwl2Config, MPLUGOwl2Processor
     from artquant.model.chat import ChatProcessor
 
-OWN = "mplug_owl2"
-_WEIGHS = (".safetensors", ".bin", ".json", ".model", ".txt")
-_TEMPLATE = ".jinja"  # what another backbone is asked in
-_CARD = "card.json"  # of a registry: what is said of a model is not the model
+MPLUG_OWL2 = "mplug_owl2"
+DIGESTED_SUFFIXES = (".safetensors", ".bin", ".json", ".model", ".txt")
+_TEMPLATE = ".jinja"  # the prompts for another backbone
+_CARD = "card.json"  # of a registry: what describes a model is not part of it
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Checkpoint:
 
     @classmethod
     def open(cls, location: str, base: str | None = None) -> Checkpoint:
-        """The checkpoint at a folder, an `s3://` prefix or a hub name; all of it is read once for the digest.
+        """Open the checkpoint at a folder, an `s3://` prefix or a hub name; all of it is read once for the digest.
 
-        Raises FileNotFoundError or ValueError, in one sentence, where there is no checkpoint that answers questions about pictures.
+        Raises FileNotFoundError or ValueError, in one sentence, if there is no checkpoint that answers questions about pictures.
         """
         folder = _folder(location)
         base = (base or base_of(folder)) if is_adapter(folder) else None
@@ -60,13 +60,13 @@ class Checkpoint:
     def folder(self) -> str:
         return _folder(self.location)
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
-    def is_own(self) -> bool:
+    def is_mplug_owl2(self) -> bool:
         """Whether it is ArtQuant's own network."""
-        return self.backbone == OWN
+        return self.backbone == MPLUG_OWL2
 
     @property
     def prompts(self) -> Prompts:
@@ -74,21 +74,21 @@ class Checkpoint:
 
     @property
     def image_size(self) -> int:
-        if not self.is_own:
+        if not self.is_mplug_owl2:
             return self._chat_processor.image_size
-        return json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"]
+        return int(json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"])
 
     def load_model(self, dtype: torch.dtype) -> Any:
         """`MPLUGOwl2LlamaForCausalLM`, or what transformers makes of another backbone; an adapter is merged into its base."""
         from artquant.model import MPLUGOwl2LlamaForCausalLM
 
-        if self.is_own:
+        if self.is_mplug_owl2:
             return MPLUGOwl2LlamaForCausalLM.from_pretrained(self.folder, base=self.base_location, dtype=dtype)
         from transformers import AutoModelForImageTextToText
 
         from artquant.model.adapter import merge_adapter
 
-        model = AutoModelForImageTextToText.from_pretrained(self.whole_folder, dtype=dtype, trust_remote_code=False)
+        model = AutoModelForImageTextToText.from_pretrained(self.base_folder, dtype=dtype, trust_remote_code=False)
         return merge_adapter(model, self.folder) if self.base_location else model
 
     def load_config(self) -> MPLUGOwl2Config:
@@ -97,33 +97,35 @@ class Checkpoint:
         return MPLUGOwl2Config.from_pretrained(self.folder)
 
     def load_skeleton(self) -> tuple[Any, list[str]]:
-        """The network without its weights (an adapter's base), and the names of those that it needs and does not find."""
+        """Build the network without its weights (an adapter's base); also return the names of the missing weights."""
         from transformers import AutoModelForImageTextToText
 
         from artquant.model import MPLUGOwl2LlamaForCausalLM
 
         kind: Any
-        kind, options = (MPLUGOwl2LlamaForCausalLM, {}) if self.is_own else (AutoModelForImageTextToText, {"trust_remote_code": False})
-        model, found = kind.from_pretrained(self.whole_folder, device_map="meta", output_loading_info=True, **options)
-        return model, sorted(found["missing_keys"])
+        kind, options = (
+            (MPLUGOwl2LlamaForCausalLM, {}) if self.is_mplug_owl2 else (AutoModelForImageTextToText, {"trust_remote_code": False})
+        )
+        model, loading_info = kind.from_pretrained(self.base_folder, device_map="meta", output_loading_info=True, **options)
+        return model, sorted(loading_info["missing_keys"])
 
     def load_processor(self) -> MPLUGOwl2Processor | ChatProcessor:
         from artquant.model import MPLUGOwl2Processor
 
-        return MPLUGOwl2Processor.from_pretrained(self.whole_folder) if self.is_own else self._chat_processor
+        return MPLUGOwl2Processor.from_pretrained(self.base_folder) if self.is_mplug_owl2 else self._chat_processor
 
     def identity(self, dtype: str, full_decode: bool = False) -> Identity:
-        """What scores of this checkpoint depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
-        from artquant import images
+        """Return what this checkpoint's scores depend on, under a dtype and a way to decode (`images.load`'s `fast`, negated)."""
+        from artquant.images import square as images
         from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
 
-        mean, std = (CLIP_MEAN, CLIP_STD) if self.is_own else self._chat_processor.normalisation
+        mean, std = (CLIP_MEAN, CLIP_STD) if self.is_mplug_owl2 else self._chat_processor.normalisation
         preprocessing = json.dumps([images.recipe(self.image_size, fast=not full_decode), mean, std])
         digest = hashlib.sha256(preprocessing.encode()).hexdigest()[:16]
         return Identity(self.model_id, self.model_digest, self.prompts.digest, digest, dtype)
 
     @cached_property
-    def whole_folder(self) -> str:
+    def base_folder(self) -> str:
         """Where the processor and all weights are: an adapter has some of them only."""
         return _folder(self.base_location) if self.base_location else self.folder
 
@@ -131,11 +133,11 @@ class Checkpoint:
     def _chat_processor(self) -> ChatProcessor:
         from artquant.model.chat import ChatProcessor
 
-        return ChatProcessor.from_pretrained(self.whole_folder)
+        return ChatProcessor.from_pretrained(self.base_folder)
 
 
 def _whole(location: str) -> str:
-    """A folder with its whole path: who loads it may stand elsewhere."""
+    """Return a local folder as an absolute path, since the process that loads it may have another working directory."""
     return (
         str(Path(local_folder(location)).absolute())
         if not location.startswith("s3://") and Path(local_folder(location)).is_dir()
@@ -161,8 +163,8 @@ def _folder(location: str) -> str:
 
 
 def _backbone(location: str) -> str:
-    kind = json.loads((Path(_folder(location)) / "config.json").read_text()).get("model_type")
-    if kind == OWN:
+    kind: str = json.loads((Path(_folder(location)) / "config.json").read_text()).get("model_type")
+    if kind == MPLUG_OWL2:
         return kind
     from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
@@ -173,9 +175,9 @@ def _backbone(location: str) -> str:
 
 def _digest(folder: str, backbone: str) -> str:
     """Of the names and contents of all files that can change a score."""
-    weighs = _WEIGHS if backbone == OWN else (*_WEIGHS, _TEMPLATE)
+    suffixes = DIGESTED_SUFFIXES if backbone == MPLUG_OWL2 else (*DIGESTED_SUFFIXES, _TEMPLATE)
     total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in weighs and p.name != _CARD):
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

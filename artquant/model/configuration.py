@@ -1,5 +1,7 @@
 """Configuration of ArtQuant's network (mPLUG-Owl2), under the field names of the published checkpoints."""
 
+from typing import Any
+
 from transformers import AutoConfig, PreTrainedConfig
 
 from artquant.model.location import FromAnywhere
@@ -20,7 +22,7 @@ class VisualModelConfig(PreTrainedConfig):
         patch_size: int = 14,
         layer_norm_eps: float = 1e-6,
         initializer_range: float = 0.02,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.hidden_size = hidden_size
         self.intermediate_size = intermediate_size
@@ -54,7 +56,7 @@ class VisualAbstractorConfig(PreTrainedConfig):
         grid_size: int = 32,
         layer_norm_eps: float = 1e-6,
         initializer_range: float = 0.02,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.num_learnable_queries = num_learnable_queries
         self.hidden_size = hidden_size
@@ -72,7 +74,7 @@ class VisualConfig(PreTrainedConfig):
     model_type = "mplug_owl2_visual"
     sub_configs = {"visual_model": VisualModelConfig, "visual_abstractor": VisualAbstractorConfig}
 
-    def __init__(self, visual_model=None, visual_abstractor=None, **kwargs):
+    def __init__(self, visual_model: Any = None, visual_abstractor: Any = None, **kwargs: Any):
         self.visual_model = _as_config(VisualModelConfig, visual_model)
         self.visual_abstractor = _as_config(VisualAbstractorConfig, visual_abstractor)
         super().__init__(**kwargs)
@@ -90,7 +92,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
 
     def __init__(
         self,
-        visual_config=None,
+        visual_config: Any = None,
         vocab_size: int = 32000,
         hidden_size: int = 4096,
         intermediate_size: int = 11008,
@@ -108,7 +110,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         bos_token_id: int | None = 1,
         eos_token_id: int | None = 2,
         tie_word_embeddings: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         self.visual_config = _as_config(VisualConfig, visual_config)
         self.vocab_size = vocab_size
@@ -139,7 +141,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
     @property
     def num_image_tokens(self) -> int:
         """Embeddings that an image takes in the language model: the queries and one `vit_eos`."""
-        return self.visual_config.visual_abstractor.num_learnable_queries + 1
+        return int(self.visual_config.visual_abstractor.num_learnable_queries + 1)
 
     @property
     def placeholder_id(self) -> int:
@@ -147,7 +149,7 @@ class MPLUGOwl2Config(FromAnywhere, PreTrainedConfig):
         return self.pad_token_id or 0
 
 
-def _as_config(kind: type[PreTrainedConfig], value) -> PreTrainedConfig:
+def _as_config(kind: type[PreTrainedConfig], value: Any) -> PreTrainedConfig:
     return value if isinstance(value, kind) else kind(**(value or {}))
 
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from artquant.schema import LEVELS
+from artquant.core.schema import LEVELS
 
 
 def level_token_ids(words: Callable[[str], list[int]], unknown: int | None) -> list[int]:
-    """The ids of the five levels as the first token behind a prompt, in the order of `schema.LEVELS`.
+    """Return the ids of the five levels as the first token after a prompt, in the order of `schema.LEVELS`.
 
-    `words(answer)` are the ids of the prompt's text and the answer, tokenised together. Raises ValueError where a level is not one token of
-    its own there, or shares one with another level.
+    `words(answer)` are the ids of the prompt's text and the answer, tokenised together. Raises ValueError if a level is not a single token
+    of its own there, or shares one with another level.
     """
     before = words("")
     answers = {level: words(f" {level}") for level in LEVELS}

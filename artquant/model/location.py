@@ -6,24 +6,25 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any, Self
 
 
 def cache_directory() -> Path:
     return Path(os.environ.get("ARTQUANT_CACHE", Path.home() / ".cache" / "artquant"))
 
 
-def local_folder(location: str | os.PathLike) -> str:
-    """The local folder of a checkpoint; anything but an `s3://` or `file:` location is returned as it is.
+def local_folder(location: str | os.PathLike[str]) -> str:
+    """Return the local folder of a checkpoint; anything but an `s3://` or `file:` location is returned as it is.
 
-    An S3 prefix is downloaded once for each state of its objects (names and etags) and shared by all processes of the machine.
-    Raises FileNotFoundError where the prefix holds nothing, OSError where it cannot be read whole.
+    An S3 prefix is downloaded once for each state of its objects (names and etags) and shared by all processes of the machine. Raises
+    FileNotFoundError if the prefix holds nothing, OSError if it cannot be read completely.
     """
     location = os.fspath(location)
     if location.startswith("file:"):
         return location.removeprefix("file:").removeprefix("//")
     if not location.startswith("s3://"):
         return location
-    from artquant.storage import FetchError, open_store
+    from artquant.storage.store import FetchError, open_store
 
     store = open_store(location)
     objects = sorted(store.list(), key=lambda info: info.key)
@@ -47,30 +48,30 @@ def local_folder(location: str | os.PathLike) -> str:
     except FetchError as error:
         raise OSError(f"{location} cannot be read: {error.message}") from error
     except OSError:
-        if not folder.is_dir():  # another process brought the same state first
+        if not folder.is_dir():  # another process downloaded the same state first
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return str(folder)
 
 
-def is_adapter(folder: str | os.PathLike) -> bool:
+def is_adapter(folder: str | os.PathLike[str]) -> bool:
     return (Path(folder) / "adapter_config.json").is_file()
 
 
-def base_of(folder: str | os.PathLike) -> str:
-    """The base checkpoint that an adapter names. Raises ValueError where it names none."""
+def base_of(folder: str | os.PathLike[str]) -> str:
+    """Return the base checkpoint that an adapter names. Raises ValueError if it names none."""
     base = json.loads((Path(folder) / "adapter_config.json").read_text()).get("base_model_name_or_path")
     if not base:
         raise ValueError(f"the adapter in {folder} names no base checkpoint: give one with base=")
-    return base
+    return str(base)
 
 
 class FromAnywhere:
     """Lets a transformers class load from every location that :func:`local_folder` knows."""
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        return super().from_pretrained(  # type: ignore[misc]
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
+        return super().from_pretrained(  # type: ignore[misc, no-any-return]
             local_folder(pretrained_model_name_or_path), *args, **kwargs
         )

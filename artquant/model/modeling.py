@@ -3,6 +3,9 @@
 Shapes: B images or sequences, T tokens, P = grid^2 + 1 vision tokens, Q + 1 image tokens, C the language model's width.
 """
 
+import os
+from typing import Any, Self
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -18,6 +21,7 @@ from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.location import base_of, is_adapter, local_folder
 from artquant.model.vision import VisionModel, VisualAbstractor, VisualCrossAttention, position_tables
 
+Rotary = tuple[torch.Tensor, torch.Tensor]
 ImagePositions = tuple[int, int] | torch.Tensor | None
 """Where the image tokens are: a span [start, stop) common to all rows, or a bool mask (B, T), or None where all is text."""
 
@@ -63,14 +67,14 @@ class RotaryEmbedding:
     def __init__(self, config: MPLUGOwl2Config):
         self.head_dim, self.theta = config.head_dim, config.rope_theta
 
-    def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Rotary:
         steps = torch.arange(0, self.head_dim, 2, device=position_ids.device, dtype=torch.float32) / self.head_dim
         angles = position_ids[:, None, :, None].float() * (self.theta**-steps)
         angles = torch.cat([angles, angles], dim=-1)
         return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
-def _rotate(x: torch.Tensor, rotary: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+def _rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
     cos, sin = rotary
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
@@ -91,7 +95,9 @@ class Attention(nn.Module):
         self.v_proj = Multiway(linear(kv_width), linear(kv_width))
         self.o_proj = linear(width)
 
-    def forward(self, x, image: ImagePositions, rotary, mask, is_causal: bool, cache: Cache | None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, image: ImagePositions, rotary: Rotary, mask: torch.Tensor | None, is_causal: bool, cache: Cache | None
+    ) -> torch.Tensor:
         heads = (*x.shape[:2], -1, self.head_dim)
         q = _rotate(self.q_proj(x).view(heads).transpose(1, 2), rotary)
         k = _rotate(self.k_proj(x, image).view(heads).transpose(1, 2), rotary)
@@ -125,7 +131,9 @@ class DecoderLayer(GradientCheckpointingLayer):
         self.input_layernorm = Multiway(norm(), norm())
         self.post_attention_layernorm = Multiway(norm(), norm())
 
-    def forward(self, x, image: ImagePositions, rotary, mask, is_causal: bool, cache: Cache | None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, image: ImagePositions, rotary: Rotary, mask: torch.Tensor | None, is_causal: bool, cache: Cache | None
+    ) -> torch.Tensor:
         x = x + self.self_attn(self.input_layernorm(x, image), image, rotary, mask, is_causal, cache)
         return x + self.mlp(self.post_attention_layernorm(x, image))
 
@@ -140,7 +148,9 @@ class MPLUGOwl2PreTrainedModel(PreTrainedModel):
     _skip_keys_device_placement = ["past_key_values"]
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, base=None, **kwargs):
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, base: str | os.PathLike[str] | None = None, **kwargs: Any
+    ) -> Self:
         """As in transformers, and also: an `s3://` prefix, and the published adapter layout (a folder with `adapter_config.json`), which is
         merged over `base` (by default the base that it names)."""
         folder = local_folder(pretrained_model_name_or_path)
@@ -209,7 +219,7 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         image_positions: ImagePositions = None,
         use_cache: bool | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """`input_ids` (B, T) has `image_token_index` Q + 1 times an image; with `inputs_embeds` (B, T, C), `image_positions` says where.
 
@@ -255,7 +265,13 @@ class MPLUGOwl2LlamaForCausalLM(MPLUGOwl2PreTrainedModel, GenerationMixin):
         return self.model.get_image_features(pixel_values)
 
     def forward(
-        self, input_ids=None, attention_mask=None, pixel_values=None, labels=None, logits_to_keep: int | torch.Tensor = 0, **kwargs
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """As :class:`MPLUGOwl2Model`, then logits (B, T or `logits_to_keep`, vocabulary).
 
@@ -269,7 +285,9 @@ class MPLUGOwl2LlamaForCausalLM(MPLUGOwl2PreTrainedModel, GenerationMixin):
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1).float(), labels[:, 1:].flatten(), ignore_index=-100)
         return CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=outputs.past_key_values)
 
-    def prepare_inputs_for_generation(self, input_ids, is_first_iteration=False, pixel_values=None, **kwargs):
+    def prepare_inputs_for_generation(
+        self, input_ids: torch.Tensor, is_first_iteration: bool = False, pixel_values: torch.Tensor | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
         inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
         # The image's embeddings are in the cache after the first step.
         inputs["pixel_values"] = pixel_values if is_first_iteration or not kwargs.get("use_cache", True) else None

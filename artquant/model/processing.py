@@ -1,9 +1,11 @@
 """Pictures and prompts to the network's inputs, exactly as the published code prepares them."""
 
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -12,11 +14,11 @@ from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, LlamaT
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
+from artquant.core.prompts import IMAGE_PLACEHOLDER
 from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.levels import level_token_ids
 from artquant.model.location import FromAnywhere, local_folder
 from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
-from artquant.prompts import IMAGE_PLACEHOLDER
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
@@ -34,26 +36,26 @@ class MPLUGOwl2ImageProcessor(FromAnywhere, BaseImageProcessor):
 
     model_input_names = ["pixel_values"]
 
-    def __init__(self, image_size: int = 448, **kwargs):
+    def __init__(self, image_size: int = 448, **kwargs: Any):
         super().__init__(**kwargs)
         self.image_size = image_size
 
-    def __call__(self, images, return_tensors: str = "pt", **kwargs) -> BatchFeature:
-        from artquant.images import to_square  # the network alone needs no picture library
+    def __call__(self, images: Any, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
+        from artquant.images.square import to_square  # the network alone needs no picture library
 
         images = images if isinstance(images, list | tuple) else [images]
         squares = [to_square(_rgb(image), self.image_size, fast=False) for image in images]
         return BatchFeature({"pixel_values": normalise(torch.from_numpy(np.stack(squares)))}, tensor_type=return_tensors)
 
 
-def _rgb(image) -> np.ndarray:
+def _rgb(image: Any) -> np.ndarray:
     return image if isinstance(image, np.ndarray) else np.asarray(image.convert("RGB"))
 
 
-def _merge_spaces_last(tokenizer) -> None:
-    """Puts the merges of a tokenizer that transformers made from a `tokenizer.model` into SentencePiece's order.
+def _merge_spaces_last(tokenizer: Any) -> None:
+    """Put the merges of a tokenizer that transformers made from a `tokenizer.model` into SentencePiece's order.
 
-    transformers orders them by id, SentencePiece by score; they differ in runs of spaces: low ids, lowest scores.
+    transformers orders them by id, SentencePiece by score; they differ in runs of spaces, which have low ids and the lowest scores.
     """
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     ordered = sorted(model["merges"], key=lambda pair: not "".join(pair).strip("▁"))
@@ -71,12 +73,12 @@ class MPLUGOwl2Processor(ProcessorMixin):
 
     def __init__(
         self,
-        image_processor=None,
+        image_processor: MPLUGOwl2ImageProcessor | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         num_image_tokens: int = 65,
         image_token_index: int = IMAGE_TOKEN_INDEX,
-        chat_template=None,
-        **kwargs,
+        chat_template: str | None = None,
+        **kwargs: Any,
     ):
         self.num_image_tokens = num_image_tokens
         self.image_token_index = image_token_index
@@ -84,7 +86,7 @@ class MPLUGOwl2Processor(ProcessorMixin):
         _merge_spaces_last(tokenizer)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike[str], *args: Any, **kwargs: Any) -> Self:
         """As in transformers; a published folder, which does not describe this processor, gets the one that its network needs."""
         folder = local_folder(pretrained_model_name_or_path)
         if cached_file(folder, PROCESSOR_NAME, _raise_exceptions_for_missing_entries=False):
@@ -109,20 +111,20 @@ class MPLUGOwl2Processor(ProcessorMixin):
         """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
         return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
 
-    def words(self, prompt: str, answer: str = "") -> list[int]:
+    def encode_answer(self, prompt: str, answer: str = "") -> list[int]:
         """Token ids of the text behind the image and of the answer to it, which begins with a space, tokenised together."""
         return self.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[-1] + answer)
 
-    def asked(self, prompt: str) -> list[int]:
-        """Token ids of a whole prompt, the image's among them; they end with `words(prompt)`."""
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Token ids of a whole prompt, the image's among them; they end with `encode_answer(prompt)`."""
         return self.expand(self.tokenize(prompt))
 
     def level_token_ids(self, prompt: str) -> list[int]:
         """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
-        return level_token_ids(partial(self.words, prompt), self.tokenizer.unk_token_id)
+        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
 
     def decode_answer(self, ids: Sequence[int]) -> str:
-        """The text of generated ids up to their end token, if there is one."""
+        """Decode generated ids up to their end token, if there is one."""
         stop = ids.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in ids else len(ids)
         return self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
 
@@ -130,9 +132,9 @@ class MPLUGOwl2Processor(ProcessorMixin):
         """Each image's one id becomes `num_image_tokens` of them."""
         return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_index else [i])]
 
-    def __call__(self, images=None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs) -> BatchFeature:
+    def __call__(self, images: Any = None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
         """`input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""
-        data: dict = {}
+        data: dict[str, Any] = {}
         if text is not None:
             rows = [self.expand(self.tokenize(t)) for t in ([text] if isinstance(text, str) else text)]
             longest = max(map(len, rows))

@@ -1,5 +1,7 @@
 """The visual parts of ArtQuant's network: vision transformer and abstractor (a resampler to a fixed number of tokens)."""
 
+from collections.abc import Iterable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,7 @@ def _sincos(positions: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def position_tables(num_queries: int, grid_size: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The abstractor's fixed tables, float32.
+    """Return the abstractor's fixed tables, float32.
 
     Queries (Q, dim) over their index; keys (1 + grid^2, dim) over column and row, zero for the class token.
     """
@@ -100,7 +102,7 @@ class VisionLayer(GradientCheckpointingLayer):
 class Layers(nn.Module):
     """The `encoder.layers` of the published names."""
 
-    def __init__(self, layers):
+    def __init__(self, layers: Iterable[nn.Module]):
         super().__init__()
         self.layers = nn.ModuleList(layers)
 

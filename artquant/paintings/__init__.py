@@ -1,4 +1,4 @@
-"""Procedural paintings with known latents, ratings and critiques: the sample collection and the tiny model's school."""
+"""Procedural paintings with known latents, ratings and critiques: the sample collection and the tiny model's training data."""
 
 from artquant.paintings.latents import Latents
 from artquant.paintings.painting import Painting, paint

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -111,14 +112,14 @@ def noise(long_side: int, cells: int, octaves: int, variant: int) -> np.ndarray:
         count = math.ceil(cells * 2**octave * MARGIN) + 3
         grid = rng.normal(0, 1, (count, count)).astype(np.float32)
         total += np.asarray(Image.fromarray(grid).resize((side, side), Image.Resampling.BICUBIC)) * 0.55**octave
-    return (total - total.mean()) / total.std()
+    return cast(np.ndarray, (total - total.mean()) / total.std())
 
 
 @lru_cache(maxsize=8)
 def canvas(long_side: int) -> np.ndarray:
-    """The weave of the cloth, float32 (side, side), about -1..1."""
+    """Return the weave of the cloth, float32 (side, side), about -1..1."""
     side = math.ceil(MARGIN * long_side)
     threads = np.arange(side, dtype=np.float32) * (2 * math.pi * 150 / max(long_side, 420))
     weave = np.sin(threads)[:, None] * np.sin(threads)[None, :]
     grain = np.random.Generator(np.random.PCG64(7)).normal(0, 0.5, (side, side))
-    return (weave * 0.7 + grain).astype(np.float32)
+    return cast(np.ndarray, (weave * 0.7 + grain).astype(np.float32))

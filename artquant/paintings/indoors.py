@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from artquant.paintings.pigments import mix
-from artquant.paintings.scene import Scene, across, down
+from artquant.paintings.scene import Scene, Tone, across, down
 
 
 def wall(s: Scene, tone: float = 0.5) -> None:
-    """A wall that catches the light behind the subject."""
+    """Draw a wall that catches the light behind the subject."""
     c = s.colours
     near = mix(c["sky"], c["horizon"], tone)
     back = s.pigment(mix(near, c["light"], 0.35), mix(c["near"], c["mid"], 0.5), s.ball(s.focus, 0.4, 0.75), swirl=0.8)
@@ -32,7 +32,7 @@ def table(s: Scene, y: float) -> None:
         )
 
 
-def fruit(s: Scene, x: float, y: float, radius: float, colour, leaf: int) -> None:
+def fruit(s: Scene, x: float, y: float, radius: float, colour: Tone, leaf: int) -> None:
     c = s.colours
     colour = c[colour] if isinstance(colour, str) else colour
     shade = s.pigment(mix(c["near"], c["dark"], 0.3), swirl=0.0, group=250)
@@ -122,7 +122,7 @@ def flowers(s: Scene) -> None:
     _vase(s, x, base)
 
 
-def bloom(s: Scene, x: float, y: float, radius: float, colour) -> None:
+def bloom(s: Scene, x: float, y: float, radius: float, colour: Tone) -> None:
     rng, c = s.rng, s.colours
     colour = c[colour] if isinstance(colour, str) else colour
     num, turn = int(rng.integers(6, 10)), rng.uniform(0, 1)

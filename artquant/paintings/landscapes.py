@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
 from artquant.paintings.pigments import mix
-from artquant.paintings.scene import Scene, across, down
+from artquant.paintings.scene import Scene, Tone, across, down
 
 
 def sky(s: Scene, horizon: float, clouds: int = 5) -> None:
@@ -46,7 +47,7 @@ def _clouds(s: Scene, horizon: float, num: int, group: int) -> None:
 
 
 def hill(
-    s: Scene, y: float, height: float, first, second, pitch: float, rough: float = 0.5, span: float = 0.35, turn: float = 0.0
+    s: Scene, y: float, height: float, first: Tone, second: Tone, pitch: float, rough: float = 0.5, span: float = 0.35, turn: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
     x = s.span()
     curve = s.ground(y, x) + height * s.wave(x, pitch, 4, rough)
@@ -67,8 +68,8 @@ def mountains(s: Scene) -> None:
     rng, c = s.rng, s.colours
     sky(s, 0.55, 4)
     hill(s, 0.47, 0.06, mix(c["far"], c["horizon"], 0.6), "horizon", 0.7, 0.6)
-    for place, height, width in ((s.focus - 0.55, 0.30, 0.46), (s.focus + 0.50, 0.26, 0.42), (s.focus, 0.50, 0.56)):
-        _peak(s, place, 0.70 - height, height, width)
+    for centre, height, width in ((s.focus - 0.55, 0.30, 0.46), (s.focus + 0.50, 0.26, 0.42), (s.focus, 0.50, 0.56)):
+        _peak(s, centre, 0.70 - height, height, width)
     hill(s, 0.64, 0.035, mix(c["mid"], c["far"], 0.45), "mid", 0.6, span=0.18, turn=0.3)
     x, curve = hill(s, 0.73, 0.03, "mid", mix(c["near"], c["accent"], 0.15), 0.8, span=0.25)
     lake_y = 0.79
@@ -96,7 +97,8 @@ def _peak(s: Scene, x: float, top: float, height: float, width: float) -> None:
 
     def flank(reach: float, rough: float) -> np.ndarray:
         ragged = rough * rng.normal(0, 1, (18, 2)) * np.minimum(1, steps * 6)[:, None] * (0.5, 1.0)
-        return start + np.stack([reach * steps ** rng.uniform(0.9, 1.1), s.slope * reach * steps + height * steps], axis=1) + ragged
+        level = np.stack([reach * steps ** rng.uniform(0.9, 1.1), s.slope * reach * steps + height * steps], axis=1)
+        return cast(np.ndarray, start + level + ragged)
 
     right, left, crest = flank(width, 0.012), flank(-width, 0.012), flank(0.12 * width, 0.018)
     s.polygon(shaded, np.concatenate([right, crest[::-1]]))

@@ -13,9 +13,7 @@ LIGHTS = ("dawn", "noon", "dusk", "night")
 COMPOSITIONS = ("centred", "left", "right", "diagonal")
 BRUSHES = ("smooth", "impasto", "pointillist", "hatched")
 LINES = ("crisp", "soft", "broken")
-MOODS = ("serene", "joyful", "tender", "melancholic", "mysterious", "dramatic")
 ASPECTS = {"square": 1.0, "landscape": 4 / 3, "portrait": 3 / 4}
-GRADES = ("excellent", "good", "fair", "poor", "bad")
 QUALITIES = ("harmony", "balance", "control", "depth", "finish")
 
 _MOOD = {  # by palette, in the order of LIGHTS
@@ -90,9 +88,9 @@ def draw_latents(rng: np.random.Generator) -> Latents:
 
 
 def worth(latents: Latents) -> float:
-    """The score that an endless jury would agree on: diminishing returns of each quality, a little taste.
+    """Return the score that an endless jury would agree on: diminishing returns of each quality, and a little taste.
 
-    Within -0.7..9.7; near 0 and below all raters give the lowest rating, 1.
+    It lies within -0.7..9.7; near 0 and below, all raters give the lowest rating, 1.
     """
     made = sum(weight * (1 - (1 - getattr(latents, name)) ** 1.35) for name, weight in _WEIGHT.items())
     taste = sum(_TASTE.get(value, 0.0) for value in (latents.subject, latents.palette, latents.light, latents.mood))
@@ -103,8 +101,3 @@ def draw_ratings(latents: Latents, rng: np.random.Generator) -> tuple[float, ...
     """Eight ratings on the 1..10 scale with steps of a half; a rater has a bias and an off day. Their mean errs by about 0.25."""
     raw = worth(latents) + rng.normal(0, 0.45, NUM_RATERS) + rng.normal(0, 0.5, NUM_RATERS)
     return tuple(float(value) for value in np.clip(np.round(raw * 2) / 2, 1, 10))
-
-
-def grade_of(score: float) -> str:
-    """The level of a score by the hard rule: 1.0 and less is bad, 3.5 poor, 5.0 fair, 7.5 good, all above excellent."""
-    return GRADES[4 - int(np.searchsorted((1.0, 3.5, 5.0, 7.5), score, side="left"))]

@@ -30,7 +30,7 @@ class Painting:
 
 
 def paint(seed: int) -> Painting:
-    """The same seed gives the same painting everywhere (PCG64)."""
+    """Paint the painting of a seed, which is the same everywhere (PCG64)."""
     rng = np.random.Generator(np.random.PCG64(seed))
     latents = draw_latents(rng)
     ratings = draw_ratings(latents, rng)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 Colour = np.ndarray
@@ -33,7 +35,7 @@ _HOURS = {
 
 
 def mix(a: Colour, b: Colour, amount: float) -> Colour:
-    return a + (b - a) * amount
+    return cast(Colour, a + (b - a) * amount)
 
 
 def turn_hue(colour: Colour, radians: float | np.ndarray) -> Colour:
@@ -41,7 +43,7 @@ def turn_hue(colour: Colour, radians: float | np.ndarray) -> Colour:
     grey = (colour @ _GREY)[..., None]
     off = colour - grey
     across = (np.roll(off, -2, axis=-1) - np.roll(off, -1, axis=-1)) * 3**-0.5
-    return grey + off * np.cos(radians) + across * np.sin(radians)
+    return cast(Colour, grey + off * np.cos(radians) + across * np.sin(radians))
 
 
 def in_light(colour: Colour, light: str) -> Colour:
@@ -52,12 +54,12 @@ def in_light(colour: Colour, light: str) -> Colour:
 
 
 def lamp(light: str, palette: str) -> Colour:
-    """The colour of sun, moon and lit windows."""
+    """Return the colour of sun, moon and lit windows."""
     return mix(np.array(_HOURS[light][3]), PIGMENTS[palette]["light"], 0.3)
 
 
 def clash(colour: Colour, strength: float, sign: int | np.ndarray) -> Colour:
-    """A wrong note: another hue, louder; even greys get one. `strength` 0 or `sign` 0 changes nothing."""
+    """Return a discordant colour: another hue, louder; even greys get one. `strength` 0 or `sign` 0 changes nothing."""
     louder = (
         colour
         + (colour - (colour @ _GREY)[..., None]) * 0.5 * strength * np.abs(sign)

@@ -97,7 +97,7 @@ def _model(scene: Scene, cloth: _Cloth) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def _colour_of(labels: Image.Image, table: np.ndarray) -> np.ndarray:
-    """The table's colours, anti-aliased by reducing the drawing to half its size; float32 (3, H, W)."""
+    """Look up the table's colours, anti-aliased by reducing the drawing to half its size; float32 (3, H, W)."""
     image = labels.copy()
     image.putpalette((np.clip(table, 0, 1) * 255 + 0.5).astype(np.uint8).tobytes())
     return _planes(image.convert("RGB").reduce(2))
@@ -114,7 +114,7 @@ def _column(colour: np.ndarray) -> np.ndarray:
 
 
 def _light(colour: np.ndarray, scene: Scene, cloth: _Cloth) -> None:
-    """The hour's light over the whole picture, its place set by the composition; in place."""
+    """Lay the hour's light over the whole picture in place; the composition decides where it comes from."""
     latents, aspect, focus = scene.latents, scene.aspect, scene.focus
     x, y = cloth.x / cloth.height, cloth.y / cloth.height
     at_x, at_y, radius, power = {
@@ -179,7 +179,7 @@ def _lay(colour: np.ndarray, labels: np.ndarray, direction: np.ndarray, scene: S
 
 
 def _spoil(laid: np.ndarray, edge: np.ndarray, source: np.ndarray, latents: Latents, cloth: _Cloth) -> None:
-    """What poor harmony, depth and finish leave on the picture; in place."""
+    """Apply, in place, what poor harmony, depth and finish leave on the picture."""
     discord, chalk = 1 - latents.harmony, 1 - latents.depth
     blot = (0.42 * discord**1.3) * np.clip(cloth.noise(5, 2) * 1.6 - 0.3, -1, 1)
     for plane, wrong, other in zip(laid, (0.30, -0.26, 0.22), (-0.30, 0.22, -0.22), strict=True):
@@ -198,7 +198,7 @@ def _spoil(laid: np.ndarray, edge: np.ndarray, source: np.ndarray, latents: Late
 
 
 def _blurred(colour: np.ndarray, step: int) -> np.ndarray:
-    """A cheap soft focus: reduced and enlarged again."""
+    """Blur cheaply, as a soft focus: reduce and enlarge again."""
     height, width = colour.shape[1:]
     pixels = (np.clip(colour, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
     return _planes(Image.fromarray(np.ascontiguousarray(pixels)).reduce(max(2, step)).resize((width, height), Image.Resampling.BILINEAR))

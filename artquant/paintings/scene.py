@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from artquant.paintings.latents import ASPECTS, Latents
-from artquant.paintings.pigments import PIGMENTS, clash, in_light, lamp
+from artquant.paintings.pigments import PIGMENTS, Colour, clash, in_light, lamp
 
 Shade = tuple[float, float, float, float]  # t = c + x*X + y*Y + q*(X^2 + Y^2), clipped to 0..1
 Number = TypeVar("Number", float, np.ndarray)
+Tone = Colour | str  # a colour, or the palette role that has it
 FLAT: Shade = (0.5, 0.0, 0.0, 0.0)
 
 
@@ -52,8 +53,8 @@ class Scene:
         self.flow: list[tuple[float, float]] = []  # turn of the strokes against the shade's contour, and their swirl
         self.group: list[int] = []
         self.fine: list[bool] = []
-        place = {"centred": 0.5, "left": 0.3, "right": 0.7, "diagonal": 0.36}[latents.composition]
-        self.focus = place * self.aspect
+        focus = {"centred": 0.5, "left": 0.3, "right": 0.7, "diagonal": 0.36}[latents.composition]
+        self.focus = focus * self.aspect
         self.slope = -0.30 / self.aspect if latents.composition == "diagonal" else 0.0
 
     def ground(self, y: float, x: Number) -> Number:
@@ -62,8 +63,8 @@ class Scene:
 
     def pigment(
         self,
-        first,
-        second=None,
+        first: Tone,
+        second: Tone | None = None,
         shade: Shade = FLAT,
         turn: float = 0.0,
         swirl: float = 0.3,
@@ -71,8 +72,10 @@ class Scene:
         group: int | None = None,
         fine: bool = False,
     ) -> int:
-        """A new pigment that runs from `first` (t = 0) to `second` (t = 1); names are palette roles. `lit=False` keeps its own
-        light, `fine` asks for small strokes, pigments of one `group` have no contour between them."""
+        """Add a pigment that runs from `first` (t = 0) to `second` (t = 1) and return its number; names are palette roles.
+
+        `lit=False` keeps its own light, `fine` asks for small strokes, and pigments of one `group` have no contour between them.
+        """
         number = len(self._lit)
         assert number < 256
         for table, colour in ((self._first, first), (self._second, first if second is None else second)):
@@ -100,9 +103,9 @@ class Scene:
         return (q * (x * x + y * y), -2 * q * x, -2 * q * y, q)
 
     def _tilt(self, points: np.ndarray) -> np.ndarray:
-        return (points - self._middle) @ self._turn + self._middle
+        return cast(np.ndarray, (points - self._middle) @ self._turn + self._middle)
 
-    def polygon(self, pigment: int, points: Sequence | np.ndarray) -> None:
+    def polygon(self, pigment: int, points: Sequence[Any] | np.ndarray) -> None:
         points = self._tilt(np.asarray(points, dtype=float)) * self._scale
         self._draw.polygon(points.ravel().tolist(), fill=pigment)
 
@@ -115,7 +118,7 @@ class Scene:
         cos, sin = math.cos(angle), math.sin(angle)
         self.polygon(pigment, _CIRCLE @ np.array([[rx * cos, rx * sin], [-ry * sin, ry * cos]]) + (x, y))
 
-    def line(self, pigment: int, points: Sequence | np.ndarray, width: float) -> None:
+    def line(self, pigment: int, points: Sequence[Any] | np.ndarray, width: float) -> None:
         points = self._tilt(np.asarray(points, dtype=float)) * self._scale
         self._draw.line(points.ravel().tolist(), fill=pigment, width=max(1, round(width * self._scale)), joint="curve")
 
@@ -123,7 +126,7 @@ class Scene:
         self.polygon(pigment, ((left, top), (right, top), (right, bottom), (left, bottom)))
 
     def below(self, pigment: int, x: np.ndarray, y: np.ndarray) -> None:
-        """Fills everything under the curve y(x)."""
+        """Fill everything under the curve y(x)."""
         curve = np.stack([x, y], axis=1)
         self.polygon(pigment, np.concatenate([curve, [[x[-1], 1.7], [x[0], 1.7]]]))
 
@@ -132,7 +135,7 @@ class Scene:
         return np.linspace(-0.5, self.aspect + 0.5, num)
 
     def wave(self, x: np.ndarray, pitch: float, octaves: int = 4, rough: float = 0.5) -> np.ndarray:
-        """A smooth random curve in about -1..1; `pitch` is its longest wave length."""
+        """Return a smooth random curve in about -1..1; `pitch` is its longest wavelength."""
         total, amplitude = np.zeros_like(x), 1.0
         for octave in range(octaves):
             total += amplitude * np.sin(x * (2 * math.pi * 2**octave / pitch) + self.rng.uniform(0, 7))

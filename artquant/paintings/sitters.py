@@ -71,7 +71,7 @@ def portrait(s: Scene) -> None:
 
 
 def _finery(s: Scene, style: int, x: float, y: float, k: float) -> None:
-    """A hat, a collar or pearls."""
+    """Draw a hat, a collar or pearls."""
     c = s.colours
     if style == 0:
         hat = s.pigment(mix(c["spark"], c["light"], 0.15), mix(c["spark"], c["dark"], 0.5), across(x - 0.25, x + 0.25), swirl=0.2)

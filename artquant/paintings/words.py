@@ -6,10 +6,13 @@ Every value of a categorical latent has its own phrases; none of them occurs in 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
-from artquant.paintings.latents import GRADES, Latents, grade_of
+from artquant.core.scale import Scale
+from artquant.core.schema import LEVELS
+from artquant.paintings.latents import Latents
 
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "composition": {
@@ -72,9 +75,6 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "dramatic": ("dramatic", "drama"),
     },
 }
-PERCEPTION = ("composition", "palette", "line", "brush", "light")
-COGNITION = ("subject", "technique")
-EMOTION = ("mood",)
 _STYLE = {"smooth": "classical", "impasto": "expressionist", "pointillist": "modern", "hatched": "impressionist"}
 
 # best grade first, as LEVELS
@@ -118,34 +118,34 @@ _EMOTION = {
 def write(latents: Latents, score: float, rng: np.random.Generator) -> tuple[str, str, str]:
     """Perception, cognition and emotion, each of 12 to 25 words."""
 
-    def pick(options):
+    def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
-    said = {name: pick(PHRASES[name][value]) for name, value in _values(latents).items()}
-    grade = GRADES.index(grade_of(score))
-    perception = pick(_PERCEPTION).format(**said, grade=pick(_SIGHT[grade]))
-    cognition = pick(_COGNITION).format(**said, style=_STYLE[latents.brush], grade=pick(_CRAFT[grade]))
-    kind = "noun" if said["mood"] in {phrases[1] for phrases in PHRASES["mood"].values()} else "adjective"
-    emotion = pick(_EMOTION[kind]).format(**said, grade=pick(_FEELING[grade]))
+    chosen = {name: pick(PHRASES[name][value]) for name, value in _values(latents).items()}
+    grade = LEVELS.index(str(Scale().level(np.array([score]))[0]))
+    perception = pick(_PERCEPTION).format(**chosen, grade=pick(_SIGHT[grade]))
+    cognition = pick(_COGNITION).format(**chosen, style=_STYLE[latents.brush], grade=pick(_CRAFT[grade]))
+    kind = "noun" if chosen["mood"] in {phrases[1] for phrases in PHRASES["mood"].values()} else "adjective"
+    emotion = pick(_EMOTION[kind]).format(**chosen, grade=pick(_FEELING[grade]))
     cognition = re.sub(r"\b([Aa]) (?=[aei])", r"\1n ", cognition)
     return tuple(text[0].upper() + text[1:] for text in (perception, cognition, emotion))  # type: ignore[return-value]
 
 
 def attributes_of(latents: Latents) -> dict[str, str]:
-    """The attributes that the painting's three texts name, latent name -> value."""
+    """Return the attributes that the painting's three texts name, latent name -> value."""
     return _values(latents)
 
 
 def attributes_in(text: str) -> dict[str, str]:
-    """The attributes that a text names; the first named value wins.
+    """Return the attributes that a text names; the first value named wins.
 
     `"A joyful cat at a window."` -> `{"subject": "cat", "mood": "joyful"}`
     """
-    found = {}
+    attributes = {}
     for name, pattern in _PATTERNS.items():
         if match := pattern.search(text.lower()):
-            found[name] = _VALUES[name][match.group(1)]
-    return found
+            attributes[name] = _VALUES[name][match.group(1)]
+    return attributes
 
 
 def _values(latents: Latents) -> dict[str, str]:

@@ -9,9 +9,10 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import FetchSpec
+from artquant.pipelines.frame import Batch
 from artquant.pipelines.in_hand import of_this_worker
 from artquant.pipelines.loader import Loader
-from artquant.pipelines.stages import Batch, batched
+from artquant.pipelines.stages import batched
 
 _BLOCK_BYTES = 16 << 20
 

@@ -18,8 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from artquant.errors import Reject, RunFailed
-from artquant.schema import RejectClass
+from artquant.core.errors import Reject, RunFailed
+from artquant.core.schema import RejectClass
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class InHand:
         self.poison: dict[Task, str] = {}
         self.deaths: Counter[str] = Counter()  # by what was done, in a row
         self.succeeded: set[str] = set()  # what was done, once at least
-        self.news: list[str] = []  # what a person should hear of the deaths before this process
+        self.news: list[str] = []  # what to report about the deaths before this process
         self._own = threading.local()
         self._changed = threading.Condition()
         self._holders: dict[int, float] = {}  # a thread's entry -> since when
@@ -61,7 +61,7 @@ class InHand:
 
     @contextmanager
     def holding(self, doing: str, artwork_ids: Sequence[str] = (), alone: bool = False) -> Iterator[None]:
-        """These artworks are in hand for the block; `alone`: and nothing else of this process. Not to be nested."""
+        """Record these artworks as in hand for the block; `alone`: and nothing else of this process. Must not be nested."""
         entry = self._entry()
         with self._changed:
             self._changed.wait_for(lambda: not self._is_alone)
@@ -73,7 +73,7 @@ class InHand:
         is_ending = False
         try:
             yield
-        except SystemExit as error:  # the process ends by its own will, and with this in hand
+        except SystemExit as error:  # the process ends deliberately, and with this in hand
             is_ending = True
             (self.folder / "last_words").write_text(str(error))
             raise
@@ -109,16 +109,16 @@ class InHand:
     def _entry(self) -> int:
         if not hasattr(self._own, "entry"):
             self._own.entry = os.open(self.folder / f"{threading.get_native_id()}.entry", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        return self._own.entry
+        return int(self._own.entry)
 
     def _take_over(self) -> None:
-        """Reads what the process before this one left, and draws the conclusion."""
+        """Read what the previous process left, and draw the conclusion."""
         state = self.folder / "state.json"
         if state.exists():
-            known = json.loads(state.read_text())
-            self.suspects = {Task(*task) for task in known["suspects"]}
-            self.poison = {Task(doing, artwork_id): why for doing, artwork_id, why in known["poison"]}
-            self.deaths, self.succeeded = Counter(known["deaths"]), set(known["succeeded"])
+            saved = json.loads(state.read_text())
+            self.suspects = {Task(*task) for task in saved["suspects"]}
+            self.poison = {Task(doing, artwork_id): why for doing, artwork_id, why in saved["poison"]}
+            self.deaths, self.succeeded = Counter(saved["deaths"]), set(saved["succeeded"])
             stack = self.folder / "stack.txt"
             is_stalled = stack.exists() and stack.stat().st_size > 0
             words = self.folder / "last_words"
@@ -169,7 +169,7 @@ class InHand:
         draft.replace(self.folder / "state.json")
 
     def _watch(self) -> None:
-        """Ends the process when something has been in hand for too long, the threads' stacks written to stack.txt."""
+        """End the process when something has been in hand for too long, after writing the threads' stacks to stack.txt."""
         pause = min(1.0, self.stall_seconds / 10)
         while True:
             # The C thread behind this needs no GIL: it ends the process too where native code never gives the GIL back.
@@ -183,14 +183,17 @@ class InHand:
 
 
 def _whole_json(entry: Path) -> str:
-    """The entry's text; '' where the thread was done, or had not begun when the process died within the write."""
+    """Return the entry's text; '' if the thread was done, or had not begun because the process died during the write."""
     text = entry.read_text(errors="replace")
     return text if text.endswith("]") else ""
 
 
 @cache
 def of_this_worker(stall_seconds: float) -> InHand:
-    """The journal of the Ray actor that this process is, in Ray's session folder, where a restarted actor finds it; elsewhere a new one."""
+    """Open the journal of the Ray actor that this process is; outside Ray, a new one.
+
+    It lies in Ray's session folder, where a restarted actor finds it.
+    """
     import ray
 
     if not ray.is_initialized():

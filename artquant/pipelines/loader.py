@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from artquant import images
 from artquant.config import FetchSpec
-from artquant.errors import Reject
-from artquant.memory import decode_budget, keep_freed_memory
+from artquant.core.errors import Reject
+from artquant.core.memory import decode_budget, keep_freed_memory
+from artquant.images import square as images
 from artquant.pipelines.in_hand import InHand
-from artquant.storage import Fetched, open_store
+from artquant.storage.store import Fetched, open_store
 
 MAX_UNDECODED_BYTES = 1 << 29  # 64 objects of 8 MB
 

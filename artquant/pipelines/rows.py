@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artquant.config import ReviewSpec
+from artquant.core.scale import Scale, score_statistics
+from artquant.core.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, reject_schema, score_schema
 from artquant.engines import Assessment
-from artquant.scale import Scale, score_statistics
-from artquant.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, reject_schema, score_schema
 
 
 def outcome_schema() -> pa.Schema:
-    """What the score stage hands on: all columns of scores and rejects (`reject_class` is '' for a score), and one time."""
+    """Return what the score stage hands on: all columns of scores and rejects (`reject_class` is '' for a score), and one time."""
     fields = {
         field.name: field
         for schema in (score_schema(), reject_schema())
@@ -38,7 +38,7 @@ def score_columns(assessments: list[tuple[Assessment, int]], scale: Scale, revie
 
 
 def split(outcomes: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """A table of `outcome_schema()` -> scores and rejects."""
+    """Split a table of `outcome_schema()` into scores and rejects."""
     is_score = pc.equal(outcomes.column("reject_class"), "")
     scored = outcomes.filter(is_score)
     scores = scored.rename_columns(["scored_at" if name == "at" else name for name in scored.column_names])

@@ -11,10 +11,10 @@ from ray.data.block import Block, BlockAccessor
 from ray.data.datasource import WriteResult
 
 from artquant.pipelines.rows import split
-from artquant.report.summary import Summary
 from artquant.results import layout
 from artquant.results.publish import Part, write_part
-from artquant.storage import open_store
+from artquant.results.summary import Summary
+from artquant.storage.store import open_store
 
 
 @dataclass

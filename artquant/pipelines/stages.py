@@ -1,8 +1,8 @@
-"""The two stages that Ray Data runs on actor pools, each `batch -> batch`: fetch and decode, then score."""
+"""The two stages of scoring that Ray Data runs on actor pools: fetch and decode, then score."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
@@ -11,59 +11,82 @@ import numpy as np
 import pyarrow as pa
 
 from artquant.config import FetchSpec, ReviewSpec
+from artquant.core import schema
+from artquant.core.errors import Reject
+from artquant.core.identity import Identity
 from artquant.engines import Engine
 from artquant.engines.halving import assess_each
-from artquant.errors import Reject
-from artquant.identity import Identity
-from artquant.pipelines.in_hand import OPENING, of_this_worker
+from artquant.pipelines.frame import Batch, Stage
+from artquant.pipelines.in_hand import OPENING
 from artquant.pipelines.loader import Loader
-from artquant.pipelines.progress import StageReport, tell
 from artquant.pipelines.rows import outcome_schema, score_columns
+from artquant.progress.stages import Counter
 from artquant.results.plan import Plan
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 
-Batch = dict[str, np.ndarray]
 T = TypeVar("T")
+FETCHING = "fetch and decode"
 
 
-class FetchStage:
+def scoring_stage(critique: bool) -> str:
+    """The name under which the score stage reports."""
+    return "score and critique" if critique else "score"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchSettings:
+    """What a worker that fetches and decodes is started with; `block_rows`: artworks in a block of its output."""
+
+    input: str
+    output: str
+    plan_key: str
+    image_size: int
+    block_rows: int
+    fetch: FetchSpec
+    stall_seconds: float
+    counter: Counter
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """What a worker that scores is started with."""
+
+    open_engine: Callable[[], Engine]
+    identity: Identity
+    batch_size: int
+    critique: bool
+    review: ReviewSpec
+    run_id: str
+    stall_seconds: float
+    counter: Counter
+
+
+class FetchStage(Stage[Batch, Batch]):
     """Shard numbers in; blocks of artworks out: their plan's columns, `pixels` (N, S, S, 3) uint8, and why one cannot be scored."""
 
-    def __init__(
-        self,
-        input_uri: str,
-        output_uri: str,
-        plan_key: str,
-        image_size: int,
-        block_rows: int,
-        spec: FetchSpec,
-        stall_seconds: float,
-        progress: Any,
-    ):
-        in_hand = of_this_worker(stall_seconds)
-        tell(progress, in_hand)
-        self.loader = Loader(input_uri, image_size, spec, in_hand)
-        self.plan = Plan(open_store(output_uri), plan_key)
-        self.block_rows = block_rows
-        self.report = StageReport(progress, "fetch and decode")
+    def __init__(self, settings: FetchSettings):
+        super().__init__(FETCHING, settings)
+        self.loader = Loader(settings.input, settings.image_size, settings.fetch, self.in_hand)
+        self.plan = Plan(open_store(settings.output), settings.plan_key)
+        self.block_rows = settings.block_rows
 
-    def __call__(self, batch: Batch) -> Iterator[Batch]:
+    def process(self, batch: Batch) -> Iterator[Batch]:
         """One block is handed on while the next is loaded: at most two are held."""
-        started = time.monotonic()
         blocks = batched((row for shard in batch["id"].tolist() for row in self.plan.shard(shard)), self.block_rows)
         upcoming = ((rows, self.loader.begin(rows)) for rows in blocks)
         current = next(upcoming, None)
         while current:
             following = next(upcoming, None)
             rows, (pixels, loading) = current
-            known = [
-                {name: row[name] for name in ("artwork_id", "uri", "reason")} | loaded.result()
+            columns = [
+                {name: row[name] for name in (schema.ARTWORK_ID, schema.URI, schema.REASON)} | loaded.result()
                 for row, loaded in zip(rows, loading, strict=True)
             ]
-            self.report.add(len(pixels), time.monotonic() - started, 0)
-            yield {name: np.array([row[name] for row in known]) for name in known[0]} | {"pixels": pixels}
-            started, current = time.monotonic(), following
-        self.report.send()
+            yield {name: np.array([row[name] for row in columns]) for name in columns[0]} | {schema.PIXELS: pixels}
+            current = following
+
+    def count(self, output: Batch) -> tuple[int, int]:
+        return len(output[schema.PIXELS]), 0  # what cannot be decoded is counted with the scores, once
 
 
 def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -71,62 +94,47 @@ def batched(rows: Iterable[T], size: int) -> Iterator[list[T]]:
     return iter(lambda: list(islice(rows, size)), [])
 
 
-class ScoreStage:
+class ScoreStage(Stage[Batch, pa.Table]):
     """Fetched blocks in, `outcome_schema()` out: a score or a reject for each artwork."""
 
-    def __init__(
-        self,
-        open_engine: Callable[[], Engine],
-        identity: Identity,
-        batch_size: int,
-        critique: bool,
-        review: ReviewSpec,
-        run_id: str,
-        stall_seconds: float,
-        progress: Any,
-    ):
-        self.in_hand = of_this_worker(stall_seconds)
-        tell(progress, self.in_hand)
+    def __init__(self, settings: ScoreSettings):
+        super().__init__(scoring_stage(settings.critique), settings)
         with self.in_hand.holding(OPENING):
-            self.engine = open_engine()
-        self.identity, self.batch_size = identity, batch_size
-        self.critique, self.review, self.run_id = critique, review, run_id
-        self.report = StageReport(progress, "score and critique" if critique else "score")
+            self.engine = settings.open_engine()
+        self.settings = settings
 
-    def __call__(self, block: Batch) -> Iterator[pa.Table]:
-        for start in range(0, len(block["pixels"]), self.batch_size):
-            yield self.score({name: values[start : start + self.batch_size] for name, values in block.items()})
-        self.report.send()
+    def process(self, batch: Batch) -> Iterator[pa.Table]:
+        size = self.settings.batch_size
+        for start in range(0, len(batch[schema.PIXELS]), size):
+            yield self.score({name: values[start : start + size] for name, values in batch.items()})
+
+    def count(self, output: pa.Table) -> tuple[int, int]:
+        return output.num_rows, sum(value != "" for value in output.column(schema.REJECT_CLASS).to_pylist())
 
     def score(self, batch: Batch) -> pa.Table:
-        started = time.monotonic()
-        usable = np.flatnonzero(batch["reject_class"] == "")
+        pixels, settings = batch[schema.PIXELS], self.settings
+        usable = np.flatnonzero(batch[schema.REJECT_CLASS] == "")
 
         def assess(indices: list[int]) -> list[Any]:
             rows = usable[indices]
-            pixels = batch["pixels"] if len(rows) == len(batch["pixels"]) else batch["pixels"][rows]
-            return assess_each(self.engine, pixels, self.critique)
+            return assess_each(self.engine, pixels if len(rows) == len(pixels) else pixels[rows], settings.critique)
 
-        answers = self.in_hand.handle("scoring", batch["artwork_id"][usable].tolist(), assess)
+        answers = self.in_hand.handle("scoring", batch[schema.ARTWORK_ID][usable].tolist(), assess)
         outcomes: dict[int, Any] = dict(zip(usable.tolist(), answers, strict=True))
         scored = [row for row, outcome in outcomes.items() if not isinstance(outcome, Reject)]
-        columns = score_columns([outcomes[row] for row in scored], self.engine.scale, self.review)
+        columns = score_columns([outcomes[row] for row in scored], self.engine.scale, settings.review)
+        shared = {schema.RUN_ID: settings.run_id, schema.AT: datetime.now(UTC), **vars(settings.identity)}
+        position = {row: i for i, row in enumerate(scored)}
+        fetched = {name: values.tolist() for name, values in batch.items() if name != schema.PIXELS}
         rows: list[dict[str, Any]] = []
-        now = datetime.now(UTC)
-        place = {row: i for i, row in enumerate(scored)}
-        known = {name: values.tolist() for name, values in batch.items() if name != "pixels"}
-        for row in range(len(batch["pixels"])):
-            record = {name: values[row] for name, values in known.items()}
-            record |= {"run_id": self.run_id, "at": now, **vars(self.identity)}
-            if row in place:
-                record |= {name: values[place[row]] for name, values in columns.items()}
+        for row in range(len(pixels)):
+            record = {name: values[row] for name, values in fetched.items()} | shared
+            if row in position:
+                record |= {name: values[position[row]] for name, values in columns.items()}
             elif isinstance(reject := outcomes.get(row), Reject):
-                record |= {"reject_class": reject.reject_class.value, "message": reject.message}
+                record |= {schema.REJECT_CLASS: reject.reject_class.value, schema.MESSAGE: reject.message}
             rows.append(record)
-        table = pa.Table.from_pylist(rows, outcome_schema())
-        num_rejected = len(rows) - len(scored)
-        self.report.add(len(rows), time.monotonic() - started, num_rejected)
-        return table
+        return pa.Table.from_pylist(rows, outcome_schema())
 
 
 class FetchAndScoreStage:
@@ -136,12 +144,11 @@ class FetchAndScoreStage:
     May be called from two threads, so that the next task's artworks are fetched while the last ones of this are scored.
     """
 
-    def __init__(self, fetch: Callable[[], FetchStage], score: Callable[[], ScoreStage], num_engine_threads: int):
+    def __init__(self, fetch: FetchSettings, score: ScoreSettings, num_engine_threads: int):
         self.engine_threads = ThreadPoolExecutor(num_engine_threads)
-        self.fetch = fetch()
-        self.score = self.engine_threads.submit(score).result()  # opened where it works: torch's settings are a thread's own
+        self.fetch = FetchStage(fetch)
+        self.score = self.engine_threads.submit(ScoreStage, score).result()  # opened where it works: torch's settings are a thread's own
 
     def __call__(self, batch: Batch) -> Iterator[pa.Table]:
         for block in self.fetch(batch):
-            yield self.engine_threads.submit(self.score.score, block).result()
-        self.score.report.send()
+            yield from self.engine_threads.submit(lambda block: list(self.score(block)), block).result()

@@ -1,6 +1,6 @@
 """Axes with round ticks, and the frame that a plot is drawn in.
 
-A plot's places are percent of its frame, so it stretches with the page while its letters keep their size.
+Positions are percentages of a plot's frame, so it stretches with the page while its letters keep their size.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
+from artquant.core.format import is_known
 from artquant.report.text import visible
-from artquant.report.words import is_known
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Axis:
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
     def named(self, label: str) -> Axis:
-        """The same with another label."""
+        """Return the same axis with another label."""
         return replace(self, label=label)
 
     def name(self, tick: float) -> str:
@@ -44,13 +44,13 @@ class Axis:
 
 
 def linear(label: str, values: Iterable[float | None], num_ticks: int = 5, snap: bool = True) -> Axis:
-    """An axis over the known ones of `values`, with about `num_ticks` ticks; its ends are ticks, or with snap=False the values' own.
+    """Make an axis over the finite ones of `values` with about `num_ticks` ticks; its ends are ticks, or with snap=False the values' own.
 
     >>> linear("", [0.31, 0.87]).ticks
     (0.2, 0.4, 0.6, 0.8, 1.0)
     """
-    known = [value for value in values if is_known(value)] or [0.0, 1.0]
-    low, high = min(known), max(known)
+    finite = [value for value in values if is_known(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
     if low == high:
         room = 0.1 * abs(low) or 0.5
         low, high = low - room, high + room
@@ -65,12 +65,12 @@ def linear(label: str, values: Iterable[float | None], num_ticks: int = 5, snap:
 
 
 def logarithmic(label: str, values: Iterable[float | None]) -> Axis:
-    """An axis whose ticks are 1, 2 and 5 times powers of ten, or powers alone over more than three; for values above 0."""
-    known = [value for value in values if is_known(value) and value > 0] or [1.0, 10.0]
-    first, last = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    """Make an axis for values above 0 with ticks at 1, 2 and 5 times powers of ten, or at powers alone if it spans more than three."""
+    finite = [value for value in values if is_known(value) and value > 0] or [1.0, 10.0]
+    first, last = math.floor(math.log10(min(finite))), math.ceil(math.log10(max(finite)))
     factors = (1,) if last - first > 3 else (1, 2, 5)
     every = [float(f"{factor}e{power}") for power in range(first - 1, last + 2) for factor in factors]
-    below, above = [tick for tick in every if tick <= min(known)][-1], [tick for tick in every if tick >= max(known)][0]
+    below, above = [tick for tick in every if tick <= min(finite)][-1], [tick for tick in every if tick >= max(finite)][0]
     if below == above:
         above = every[every.index(below) + 1]
     return Axis(label, below, above, tuple(tick for tick in every if below <= tick <= above), is_log=True)
@@ -88,14 +88,16 @@ def frame(x: Axis, y: Axis) -> Markup:
     """Grid, ticks and labels: x below, y at the left with its label on top."""
     parts = []
     for tick in y.ticks:
-        place = 100 - y.at(tick)
-        parts.append(Markup('<line class="grid" x1="0" x2="100%" y1="{0:.2f}%" y2="{0:.2f}%"/>').format(place))
-        parts.append(Markup('<text class="tick" x="-8" y="{:.2f}%" dy="4" text-anchor="end">{}</text>').format(place, y.name(tick)))
+        position = 100 - y.at(tick)
+        parts.append(Markup('<line class="grid" x1="0" x2="100%" y1="{0:.2f}%" y2="{0:.2f}%"/>').format(position))
+        parts.append(Markup('<text class="tick" x="-8" y="{:.2f}%" dy="4" text-anchor="end">{}</text>').format(position, y.name(tick)))
     parts.append(Markup('<line class="base" x1="0" x2="100%" y1="100%" y2="100%"/>'))
     for tick in x.ticks:
-        place = x.at(tick)
-        parts.append(Markup('<rect class="ink" x="{:.2f}%" y="100%" width="1" height="5"/>').format(place))
-        parts.append(Markup('<text class="tick" x="{:.2f}%" y="100%" dy="19" text-anchor="middle">{}</text>').format(place, x.name(tick)))
+        position = x.at(tick)
+        parts.append(Markup('<rect class="ink" x="{:.2f}%" y="100%" width="1" height="5"/>').format(position))
+        parts.append(
+            Markup('<text class="tick" x="{:.2f}%" y="100%" dy="19" text-anchor="middle">{}</text>').format(position, x.name(tick))
+        )
     parts.append(Markup('<text class="label" x="50%" y="100%" dy="37" text-anchor="middle">{}</text>').format(visible(x.label)))
     parts.append(Markup('<text class="label" x="0" y="0" dx="-34" dy="-13">{}</text>').format(visible(y.label)))
     return Markup().join(parts)

@@ -1,4 +1,4 @@
-"""Charts as inline SVG. Colours come from the style sheet's classes; charts are named for those who cannot see them.
+"""Charts as inline SVG. Colours come from the style sheet's classes; charts have names for those who cannot see them.
 
 Wide charts have no view box: bars are placed in percent and stretch with the page, letters keep their size.
 None is given text that came with the data.
@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from artquant.report.facts import Findings
+from artquant.core.schema import LEVELS
+from artquant.records.run import Findings
 from artquant.report.text import visible
-from artquant.schema import LEVELS
 
 _TOP, _BASE, _HEIGHT = 30, 232, 278  # px: where the tallest bar ends, where bars stand, the whole chart
 _LEFT, _RIGHT = 1.0, 99.0  # percent of the width: the scale's two ends
@@ -43,11 +43,11 @@ def histogram(findings: Findings) -> Markup:
         parts.append(Markup('<text class="value" x="{:.2f}%" y="{}"{}>{:g}</text>').format(x(value), _BASE + 22, side, value))
         parts.append(Markup('<text class="tick" x="{:.2f}%" y="{}"{}>{}</text>').format(x(value), _BASE + 38, side, level))
     if findings.mean_score is not None:
-        place, anchor = x(findings.mean_score), "end" if findings.mean_score > (low + high) / 2 else "start"
-        parts.append(Markup('<line class="mean" x1="{0:.2f}%" x2="{0:.2f}%" y1="8" y2="{1}"/>').format(place, _BASE))
+        position, anchor = x(findings.mean_score), "end" if findings.mean_score > (low + high) / 2 else "start"
+        parts.append(Markup('<line class="mean" x1="{0:.2f}%" x2="{0:.2f}%" y1="8" y2="{1}"/>').format(position, _BASE))
         parts.append(
             Markup('<text class="value" x="{:.2f}%" dx="{}" y="16" text-anchor="{}">mean {:.2f}</text>').format(
-                place, -7 if anchor == "end" else 7, anchor, findings.mean_score
+                position, -7 if anchor == "end" else 7, anchor, findings.mean_score
             )
         )
     title = f"Histogram of {findings.num_scored:,} scores from {low:g} to {high:g}"
@@ -74,7 +74,7 @@ def _stack(findings: Findings, index: int, total: int, ceiling: float, left: flo
 
 
 def level_mix(level_counts: Mapping[str, int]) -> Markup:
-    """The five levels' shares as one bar, best at the right, as on the histogram's scale."""
+    """Draw the five levels' shares as one bar, best at the right, as on the histogram's scale."""
     total = sum(level_counts.values())
     parts, left = [], 0.0
     for level in reversed(LEVELS):
@@ -91,7 +91,7 @@ def level_mix(level_counts: Mapping[str, int]) -> Markup:
 
 
 def distribution(probabilities: Sequence[float]) -> Markup:
-    """An artwork's five level probabilities as five bars, best first."""
+    """Draw an artwork's five level probabilities as five bars, best first."""
     parts = []
     for row, (level, probability) in enumerate(zip(LEVELS, probabilities, strict=True)):
         y = 15 * row
@@ -115,7 +115,7 @@ def bar(value: float, largest: float) -> Markup:
 
 
 def svg(name: str, title: str, body: Markup, height: int | None = None, view_box: str | None = None) -> Markup:
-    """A chart of the style sheet's class `name`, as wide as its place; its height is `height` px, or follows from `view_box` or class."""
+    """Make a chart of the style sheet's class `name`, as wide as its container; `height` is in px, else `view_box` or class sets it."""
     title = visible(title)
     size = Markup(' viewBox="{}"').format(view_box) if view_box else Markup(' height="{}"').format(height) if height else Markup()
     return Markup('<svg class="chart {}" role="img" aria-label="{}" width="100%"{}><title>{}</title>{}</svg>').format(
@@ -124,7 +124,7 @@ def svg(name: str, title: str, body: Markup, height: int | None = None, view_box
 
 
 def _round_up(count: int) -> float:
-    """The next of 2, 4, 6, 8, 10, 20, 40 ... so that half of it is a whole number too."""
+    """Round up to the next of 2, 4, 6, 8, 10, 20, 40 ... so that half of it is a whole number too."""
     power = 1
     while count > 10 * power:
         power *= 10

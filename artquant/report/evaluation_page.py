@@ -1,4 +1,4 @@
-"""The page of an evaluation: how well a model agrees with people, where it does not, and whether it knows."""
+"""The page of an evaluation: how well a model agrees with people, where it does not, and whether its spread shows it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from itertools import groupby
 import numpy as np
 from markupsafe import Markup
 
-from artquant.evaluation import Subgroup
-from artquant.metrics import Interval
+from artquant.agreement.evaluation import Subgroup
+from artquant.agreement.metrics import Interval
+from artquant.agreement.records import EvaluationReport, Miss, Theory
+from artquant.core.format import count_of, figure, is_known, shorten
+from artquant.core.schema import LEVELS
 from artquant.report import intervals, plots
 from artquant.report.axes import Axis, linear
-from artquant.report.evaluation_facts import EvaluationReport, Miss, Theory
 from artquant.report.metric_rows import metric_rows
 from artquant.report.template import fill
 from artquant.report.text import visible
-from artquant.report.words import count_of, figure, is_known, shorten
-from artquant.schema import LEVELS
 
 MAX_SUBGROUPS = 60  # rows listed on the page
 MAX_ENTROPY = math.log(len(LEVELS))  # nats: of five equal levels
@@ -35,7 +35,7 @@ _TERMS = (
 
 
 def render_evaluation(report: EvaluationReport) -> str:
-    """The complete page, UTF-8 text: about 150 KB at most, and its thumbnails, each a third larger than its JPEG."""
+    """Render the complete page, UTF-8 text: about 150 KB at most, plus its thumbnails, each a third larger than its JPEG."""
     scale = linear("", [*report.human, *report.predicted])
     return fill(
         "evaluation.html",
@@ -68,14 +68,14 @@ def headline(report: EvaluationReport) -> str:
     which = "annotated artworks" if report.split == "all" else f"artworks of the {shorten(visible(report.split), 20)} split"
     if report.num_artworks == 1:
         which = which.replace("artworks", "artwork")
-    said = f"{model} on {report.num_artworks:,} {which}:"
+    sentence = f"{model} on {report.num_artworks:,} {which}:"
     if srcc is None or not is_known(srcc.value):
-        said += " its order cannot be compared with people’s, as all scores on one side are alike."
+        sentence += " its order cannot be compared with people’s, as all scores on one side are alike."
     else:
         limits = f", somewhere from {figure(srcc.low)} to {figure(srcc.high)}" if is_known(srcc.low) and is_known(srcc.high) else ""
-        said += f" its order agrees with people’s at an SRCC of {figure(srcc.value)}{limits}."
+        sentence += f" its order agrees with people’s at an SRCC of {figure(srcc.value)}{limits}."
     off = f" It is off by {figure(mae.value, 2)} points on the average." if mae and is_known(mae.value) else ""
-    return said + off + lost
+    return sentence + off + lost
 
 
 def _key_figures(report: EvaluationReport) -> list[tuple[str, str]]:
@@ -151,11 +151,11 @@ def bound(theory: Theory) -> str:
     roof = sum(parts)
     sign, verb = ("≤", "holds") if theory.bound_holds else (">", "does not hold")
     total = f"{figure(parts[0], 2)} + {figure(parts[1], 2)} = {figure(roof, 2)} nats"
-    said = f"The bound {verb} on the average: {figure(floor, 2)} {sign} {total}."
+    sentence = f"The bound {verb} on the average: {figure(floor, 2)} {sign} {total}."
     alone = f" It holds for {figure(100 * theory.bound_holds_share, 1).removesuffix('.0')} % of the artworks, each by itself."
     loose = roof >= MAX_ENTROPY and theory.bound_holds
     worth = (
         f" As five levels cannot be less sure than {figure(MAX_ENTROPY, 2)} nats, a sum above that binds nothing:"
         " what tells is whether its two terms fall from one model to the next."
     )
-    return said + alone + (worth if loose else "")
+    return sentence + alone + (worth if loose else "")

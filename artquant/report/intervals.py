@@ -6,15 +6,18 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
-from artquant.metrics import Interval
+from artquant.agreement.metrics import Interval
+from artquant.core.format import figure, is_known, signed
+from artquant.records.training import Verdict
 from artquant.report.axes import Axis, linear
 from artquant.report.charts import svg
-from artquant.report.training_facts import Verdict
-from artquant.report.words import figure, is_known, signed
 
 
 def range_of(interval: Interval, low: float, high: float) -> Markup:
-    """The interval as a bar and its figure as a dot, on a line from `low` to `high`; the numbers stand beside it, so it is not spoken."""
+    """Draw the interval as a bar and its figure as a dot, on a line from `low` to `high`.
+
+    The numbers stand beside it, so it is hidden from screen readers.
+    """
     parts = [Markup('<rect class="track" width="100%" y="6" height="2"/>')]
     if is_known(interval.value) and high > low:
         axis = Axis("", low, high, ())
@@ -26,7 +29,7 @@ def range_of(interval: Interval, low: float, high: float) -> Markup:
 
 
 def against(share: float, nominal: float) -> Markup:
-    """A share of 1 as a bar, and a mark where it ought to end."""
+    """Draw a share of 1 as a bar, with a mark where it ought to end."""
     return Markup(
         '<svg class="chart against" aria-hidden="true" width="100%" height="16"><rect class="track" width="100%" y="4" height="8" rx="1"/>'
         '<rect class="first" width="{:.2f}%" y="4" height="8" rx="1"/><rect class="mark" x="{:.2f}%" width="2" height="16"/></svg>'
@@ -35,15 +38,15 @@ def against(share: float, nominal: float) -> Markup:
 
 def scores(values: Mapping[str, float], axis: Axis) -> Markup:
     """One artwork's scores on the scale, by who gave them: `human` a bar across the line, the others dots in their places' colours."""
-    known = {name: value for name, value in values.items() if is_known(value)}
+    finite = {name: value for name, value in values.items() if is_known(value)}
     parts = [Markup('<line class="base" x1="0" x2="100%" y1="12" y2="12"/>')]
-    if len(known) > 1:
-        left, right = (axis.at(end(known.values())) for end in (min, max))
+    if len(finite) > 1:
+        left, right = (axis.at(end(finite.values())) for end in (min, max))
         parts.append(Markup('<rect class="ink" x="{:.2f}%" width="{:.2f}%" y="11" height="3"/>').format(left, right - left))
     colours = iter(("first", "second"))
     for name, value in values.items():
         colour = "mark" if name == "human" else next(colours)
-        if name not in known:
+        if name not in finite:
             continue
         shape = '<rect class="{}" x="{:.2f}%" y="2" width="3" height="20" transform="translate(-1.5 0)"/>'
         if name != "human":
@@ -56,7 +59,7 @@ def scores(values: Mapping[str, float], axis: Axis) -> Markup:
 
 
 def margin(verdict: Verdict) -> Markup:
-    """The difference with its interval, the line of no difference, and the zone beyond the margin in which a candidate is better."""
+    """Draw the difference with its interval, the line of no difference, and the zone beyond the margin, where a candidate is better."""
     ends = [verdict.low, verdict.high, verdict.difference, 0.0, verdict.margin]
     widest = max(abs(value) for value in ends if is_known(value)) or 0.01
     axis = linear("", [*ends, -0.2 * widest, 1.2 * max(verdict.margin, 0.0), 0.2 * widest], 6)
@@ -82,10 +85,10 @@ def margin(verdict: Verdict) -> Markup:
             )
         )
     if is_known(verdict.difference):
-        place = axis.at(verdict.difference)
-        parts.append(Markup('<circle class="{}" cx="{:.2f}%" cy="70" r="7"/>').format(colour, place))
-        anchor = "start" if place < 8 else "end" if place > 92 else "middle"
+        position = axis.at(verdict.difference)
+        parts.append(Markup('<circle class="{}" cx="{:.2f}%" cy="70" r="7"/>').format(colour, position))
+        anchor = "start" if position < 8 else "end" if position > 92 else "middle"
         shape = Markup('<text class="value" x="{:.2f}%" y="18" text-anchor="{}">{}</text>')
-        parts.append(shape.format(place, anchor, signed(verdict.difference)))
+        parts.append(shape.format(position, anchor, signed(verdict.difference)))
     limits = f"interval {signed(verdict.low)} to {signed(verdict.high)}, margin {signed(verdict.margin)}"
     return svg("margin", f"Difference in SRCC {signed(verdict.difference)}, {limits}", Markup().join(parts), height=116)

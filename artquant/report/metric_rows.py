@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from artquant.metrics import Interval
-from artquant.report.words import METRICS, MetricWords, is_known
+from artquant.agreement.metrics import Interval
+from artquant.core.format import is_known
+from artquant.report.words import METRICS, MetricWords
 
 
 class MetricRow(NamedTuple):

@@ -1,16 +1,13 @@
-"""`render` makes the page of a scoring run: one HTML file that reads offline, prints, and asks nobody for anything."""
+"""`render` makes the page of a scoring run: one HTML file that can be read offline and printed, and that loads nothing."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote, urlsplit
 
-from artquant.report.facts import GROUPS, Artwork, Findings, OutputFile, RejectExample, RunReport, StageTime
+from artquant.core.schema import RejectClass
+from artquant.records.run import GROUPS, Artwork, Findings, RunReport
 from artquant.report.template import fill
-from artquant.report.text import visible
 from artquant.report.words import REJECT_MEANINGS, headline
-from artquant.schema import RejectClass
-
-__all__ = ["GROUPS", "Artwork", "Findings", "OutputFile", "RejectExample", "RunReport", "StageTime", "render", "visible"]
 
 MAX_FILES = 40  # listed on the page; the manifest has them all
 
@@ -23,7 +20,7 @@ _NOTES = {
 
 
 def render(report: RunReport) -> str:
-    """The complete page, UTF-8 text. About 40 KB and its thumbnails, each a third larger than its JPEG."""
+    """Render the complete page, UTF-8 text: about 40 KB plus its thumbnails, each a third larger than its JPEG."""
     findings = report.findings
     files = sorted(report.files, key=lambda file: (-file.num_bytes, file.path))
     rooms = _rooms(findings)
@@ -44,7 +41,7 @@ def render(report: RunReport) -> str:
 
 
 def _rooms(findings: Findings) -> list[tuple[str, str, list[Artwork]]]:
-    """The gallery as (title, note, artworks); one room where the groups would all show the same few artworks."""
+    """Return the gallery as (title, note, artworks); a single room if the groups would all show the same few artworks."""
     best = list(findings.gallery.get("best", []))
     if best and findings.num_scored <= len(best):
         return [("every artwork", "Best first.", best)]
@@ -63,7 +60,7 @@ def _reject_class(findings: Findings, name: str, count: int) -> dict[str, object
 
 
 def _queries(report: RunReport) -> str:
-    """SQL that DuckDB runs as it stands, given the credentials that the job had."""
+    """Return SQL that DuckDB runs unchanged, given the credentials that the job had."""
     root = unquote(urlsplit(report.output_uri).path) if report.output_uri.startswith("file:") else report.output_uri
     scores = _sql(root.rstrip("/") + "/scores/*/*/*.parquet")
     access = (

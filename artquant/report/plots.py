@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 from markupsafe import Markup
 
+from artquant.core.format import count_of, figure, is_known
 from artquant.report.axes import Axis, frame, linear
 from artquant.report.charts import svg
-from artquant.report.words import count_of, figure, is_known
 
 MAX_DOTS = 1_500  # artworks drawn one by one; more are drawn as shades on a grid
 MAX_POINTS = 400  # of a curve; more are averaged in groups
@@ -86,7 +86,7 @@ def _dots(points: np.ndarray, x: Axis, y: Axis, colour: str) -> Markup:
 
 
 def _shades(points: np.ndarray, x: Axis, y: Axis, colour: str) -> Markup:
-    """The darker a cell, the more artworks in it; the shade follows the root of their number, so that lone ones are seen."""
+    """Draw a cell darker the more artworks are in it; the shade follows the square root of their number, so that single ones show."""
     edges = [np.linspace(axis.low, axis.high, _CELLS + 1) for axis in (x, y)]
     counts, _, _ = np.histogram2d(points[:, 0].clip(x.low, x.high), points[:, 1].clip(y.low, y.high), edges)
     side, cells = 100 / _CELLS, []
@@ -115,10 +115,10 @@ def bubbles(title: str, bins: Sequence[tuple[float, float, int]], x: Axis, y: Ax
 
 def histogram(title: str, values: Sequence[float], x: Axis, over: Markup | None = None) -> Markup:
     """Shares of the artworks in percent, in about 24 bins along `x`, several between two ticks; `over` is drawn on top."""
-    known = np.array([value for value in values if is_known(value)], np.float64).clip(x.low, x.high)
+    finite = np.array([value for value in values if is_known(value)], np.float64).clip(x.low, x.high)
     num_gaps = max(1, len(x.ticks) - 1)
-    counts, edges = np.histogram(known, bins=num_gaps * max(1, round(24 / num_gaps)), range=(x.low, x.high))
-    percents = 100 * counts / max(1, len(known))
+    counts, edges = np.histogram(finite, bins=num_gaps * max(1, round(24 / num_gaps)), range=(x.low, x.high))
+    percents = 100 * counts / max(1, len(finite))
     y = linear("% of the artworks", [0.0, float(percents.max())], 4)
     parts = [frame(x, y)]
     for (low, high), count, percent in zip(pairwise(edges.tolist()), counts.tolist(), percents.tolist(), strict=True):
@@ -134,7 +134,7 @@ def histogram(title: str, values: Sequence[float], x: Axis, over: Markup | None 
 
 
 def changes(title: str, values: Sequence[float], label: str) -> Markup:
-    """A histogram of differences, as far to the left of 0 as to the right, with a dashed line at 0."""
+    """Draw a histogram of differences, as far to the left of 0 as to the right, with a dashed line at 0."""
     most = max((abs(value) for value in values if is_known(value)), default=1.0)
     x = linear(label, [-most, most], 7)
     return histogram(title, values, x, Markup('<line class="mean" x1="50%" x2="50%" y1="0" y2="100%"/>'))
@@ -147,7 +147,7 @@ def _diagonal(x: Axis, y: Axis) -> Markup:
 
 
 def _polyline(name: str, points: Sequence[tuple[float, float]], x: Axis, y: Axis) -> Markup:
-    """A line in a box of its own that stretches with the frame; its stroke does not."""
+    """Draw a line in a box of its own that stretches with the frame; its stroke does not stretch."""
     places = " ".join(f"{x.at(a):.2f},{100 - y.at(b):.2f}" for a, b in points)
     return Markup(
         '<svg viewBox="0 0 100 100" preserveAspectRatio="none" width="100%" height="100%" overflow="visible">'

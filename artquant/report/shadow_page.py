@@ -7,26 +7,26 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from artquant.core.format import count_of, figure, is_known, shorten, signed
+from artquant.records.training import Flip, ShadowReport
 from artquant.report import intervals, plots
 from artquant.report.axes import Axis, linear
 from artquant.report.template import fill
 from artquant.report.text import visible
-from artquant.report.training_facts import Flip, ShadowReport
-from artquant.report.words import count_of, figure, is_known, shorten, signed
 
 
 def render_shadow(report: ShadowReport) -> str:
-    """The complete page, UTF-8 text: about 200 KB at most, and its thumbnails, each a third larger than its JPEG."""
+    """Render the complete page, UTF-8 text: about 200 KB at most, plus its thumbnails, each a third larger than its JPEG."""
     scale = linear("", [*report.human, *report.candidate_scores, *report.current_scores])
     changes = [new - old for new, old in zip(report.candidate_scores, report.current_scores, strict=True)]
-    known = np.array([change for change in changes if is_known(change)], np.float64)
+    finite_changes = np.array([change for change in changes if is_known(change)], np.float64)
     return fill(
         "shadow.html",
         report=report,
         headline=headline(report),
         outcome="promoted" if report.verdict.promoted else "not promoted",
-        mean_change=float(known.mean()) if len(known) else None,
-        usual_change=float(np.abs(known).mean()) if len(known) else None,
+        mean_change=float(finite_changes.mean()) if len(finite_changes) else None,
+        usual_change=float(np.abs(finite_changes).mean()) if len(finite_changes) else None,
         both=_against("current", report.current_scores, "candidate", report.candidate_scores, scale, "first"),
         changes=plots.changes("Histogram of candidate less current score", changes, "candidate less current"),
         of_people=[
@@ -45,14 +45,14 @@ def headline(report: ShadowReport) -> str:
     verdict, candidate, current = report.verdict, *(shorten(visible(name), 60) for name in (report.candidate, report.current))
     on = f"on the same {count_of(report.num_artworks, 'held-out artwork')}"
     if verdict.difference is None or not is_known(verdict.difference):
-        said = f"{candidate} and {current} cannot be told apart {on}."
+        sentence = f"{candidate} and {current} cannot be told apart {on}."
     else:
         order = "better than" if verdict.difference > 0 else "worse than" if verdict.difference < 0 else "as well as"
         by = f", by {signed(verdict.difference)} in SRCC" if verdict.difference else ""
-        said = f"{candidate} agrees with people {order} {current} {on}{by}."
+        sentence = f"{candidate} agrees with people {order} {current} {on}{by}."
         if verdict.difference and is_known(verdict.low) and is_known(verdict.high) and verdict.low <= 0 <= verdict.high:
-            said += " That may be chance."
-    return f"{said} {'It was promoted.' if verdict.promoted else f'{current} stays current.'}"
+            sentence += " That may be chance."
+    return f"{sentence} {'It was promoted.' if verdict.promoted else f'{current} stays current.'}"
 
 
 def nearer(flip: Flip) -> str:

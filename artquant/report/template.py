@@ -16,21 +16,22 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from artquant.core.format import count_of, duration, figure, file_size, rate, shorten, signed
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS
 from artquant.report import charts, intervals, plots
 from artquant.report.text import breakable, jpeg_uri, lines, visible
-from artquant.report.words import METRICS, count_of, duration, figure, file_size, rate, shorten, signed
-from artquant.schema import CRITIQUE_PARTS, LEVELS
+from artquant.report.words import METRICS
 
 _HERE = Path(__file__).parent
 
 
 def fill(name: str, **facts: object) -> str:
-    """The page that the template `name` makes of `facts`, UTF-8 text."""
+    """Fill the template `name` with `facts` and return the page, UTF-8 text."""
     return _environment().get_template(name).render(**facts)
 
 
 def _finalize(value: object) -> object:
-    """What the template puts on the page: plain strings made visible, before the template escapes them; the rest as it is."""
+    """Make plain strings visible before the template escapes them; other values stay as they are."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -66,7 +67,7 @@ def _environment() -> jinja2.Environment:
         "json": lambda value: json.dumps(value, indent=2, ensure_ascii=False, default=str),
         "lines": lines,
         "per_second": rate,
-        "shorten": lambda text, longest: shorten(visible(text), longest),  # no credential loses the marks that it is known by
+        "shorten": lambda text, longest: shorten(visible(text), longest),  # no credential loses the characters by which it is recognised
         "signed": signed,
         "utc": lambda moment: moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"),
     }

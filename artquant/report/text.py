@@ -1,4 +1,4 @@
-"""Text that nobody vouches for, made fit for a page: it comes from a model, a file name or an annotation, so it is hostile."""
+"""Untrusted text, made fit for a page: it comes from a model, a file name or an annotation, and may be hostile."""
 
 from __future__ import annotations
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from artquant.core.format import count_of, duration, figure, is_known, shorten, signed
+from artquant.records.training import TrainingReport, Validation, Verdict
 from artquant.report import plots
 from artquant.report.axes import Axis, fitting, linear
 from artquant.report.metric_rows import metric_rows
 from artquant.report.template import fill
 from artquant.report.text import visible
-from artquant.report.training_facts import TrainingReport, Validation, Verdict
-from artquant.report.words import count_of, duration, figure, is_known, shorten, signed
 
 MAX_EXAMPLES = 40  # rejected rows listed on the page
 
@@ -20,12 +20,15 @@ _LOSSES = {
     "description": "Cross-entropy of a token of the three texts, in nats.",
     "score": "Cross-entropy of the answer around the level, and divergence of the levels from the soft label, in nats.",
     "level": "Divergence of the predicted levels from the soft label, in nats.",
-    "sight": "Of the visual parts before they speak: cross-entropy of the annotations’ names, squared error of their numbers.",
+    "vision_warmup": "Of the visual parts’ warm-up: cross-entropy of the annotations’ names, squared error of their numbers.",
 }
 
 
 def render_training(report: TrainingReport) -> str:
-    """The complete page, UTF-8 text, about 60 KB. It may lack validations, a test and a verdict, and hold numbers that are not finite."""
+    """Render the complete page, UTF-8 text, about 60 KB.
+
+    The report may lack validations, a test and a verdict, and hold numbers that are not finite.
+    """
     best = best_validation(report.validations)
     return fill(
         "training.html",
@@ -44,7 +47,7 @@ def render_training(report: TrainingReport) -> str:
 
 
 def best_validation(validations: Sequence[Validation]) -> Validation | None:
-    """The one of the highest SRCC, the earlier one where two are equal; None where no SRCC is known."""
+    """Return the validation with the highest SRCC, the earlier of two equal ones; None if no SRCC is finite."""
     known = [(one.srcc, one) for one in validations if is_known(one.srcc)]
     return max(known, key=lambda pair: pair[0], default=(0.0, None))[1]
 
@@ -56,7 +59,7 @@ def outcome(report: TrainingReport) -> str:
 
 
 def headline(report: TrainingReport) -> str:
-    """The run in two or three sentences."""
+    """Describe the run in two or three sentences."""
     took = duration(report.seconds)
     if report.status == "failed":
         after = f"Training failed after {took} and {count_of(report.num_steps, 'step')}."
@@ -69,7 +72,7 @@ def headline(report: TrainingReport) -> str:
 
 
 def sentence(verdict: Verdict) -> str:
-    """What became of the candidate."""
+    """Describe what became of the candidate."""
     if verdict.current is None:
         return "It is the first current model." if verdict.promoted else "It was not promoted, and no model is current."
     by = f", by {signed(verdict.difference)} in SRCC" if is_known(verdict.difference) else ""
@@ -97,7 +100,7 @@ def _losses(report: TrainingReport) -> list[tuple[str, str, Markup, list[tuple[s
         title = f"Loss of {shorten(task, 60)} over the steps"
         plot = plots.curves(title, {"training": train, "validation": held_out}, _steps(report), y, dots=["validation"])
         keys = [*([("first line-key", "training")] if train else []), *([("second", "validation")] if held_out else [])]
-        panels.append((task, _LOSSES.get(task, ""), plot, keys))
+        panels.append((task.replace("vision_warmup", "vision warm-up"), _LOSSES.get(task, ""), plot, keys))
     return panels
 
 

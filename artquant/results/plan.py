@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from itertools import chain, islice
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artquant.errors import UserError
+from artquant.core.errors import UserError
+from artquant.core.schema import Reason, plan_schema
 from artquant.results.layout import RESULT_FOLDERS
-from artquant.schema import Reason, plan_schema
-from artquant.storage import ObjectInfo, Store, open_store
+from artquant.storage.store import ObjectInfo, Store, open_store
 
 SMALL_SHARD, LARGE_SHARD = 128, 2048
 _SMALL_COLLECTION = 100_000  # artworks; a larger one is cut into larger shards, so that the plan's footer stays small
@@ -62,7 +62,9 @@ def _parts(uri: str) -> list[str]:
     return [part for part in uri.split("/") if part]
 
 
-def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter) -> Iterator[dict[str, Any]]:
+def due(
+    objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
     """The plan's rows, in the order of the listing; objects that match a pattern of `exclude` are only counted.
 
     Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id: unique.
@@ -86,7 +88,7 @@ def due(objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: It
         raise UserError(f"There is nothing below {uri_of('')}{excluded}: give an input that holds pictures.")
 
 
-def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter) -> PlanSummary:
+def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter[str]) -> PlanSummary:
     """Streams the rows into the object `key`, shard by shard; memory does not grow with the collection beyond a bounded first part."""
     first = list(islice(rows, _SMALL_COLLECTION))
     shard_rows = SMALL_SHARD if len(first) < _SMALL_COLLECTION else LARGE_SHARD
@@ -119,4 +121,4 @@ class Plan:
     def shard(self, number: int) -> list[dict[str, Any]]:
         """May be called from several threads."""
         with self._lock:
-            return self._file.read_row_group(number).to_pylist()
+            return cast(list[dict[str, Any]], self._file.read_row_group(number).to_pylist())

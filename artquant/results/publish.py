@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import date
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artquant.errors import RunFailed, UserError
+from artquant.core.errors import RunFailed, UserError
 from artquant.results import layout
 from artquant.results.plan import PlanSummary, id_sum
-from artquant.storage import FetchError, Store
+from artquant.storage.store import FetchError, Store
 
 _ID_SUM_KEY = b"artquant.id_sum"
 
@@ -68,7 +69,7 @@ def placed(parts: Iterable[Part], model_id: str, run_date: date, run_id: str) ->
     return pairs
 
 
-def publish(store: Store, run_id: str, pairs: list[tuple[Part, Part]], manifest: dict) -> None:
+def publish(store: Store, run_id: str, pairs: list[tuple[Part, Part]], manifest: dict[str, Any]) -> None:
     """Copies the parts to their places, writes the manifest, and moves `CURRENT` to it, in this order."""
     for staged, published in pairs:
         store.copy(staged.key, published.key)
@@ -83,7 +84,7 @@ def drop_staging(store: Store, run_id: str) -> None:
     store.delete([info.key for info in store.list(prefix)])
 
 
-def _point_current(store: Store, pointer: dict) -> None:
+def _point_current(store: Store, pointer: dict[str, Any]) -> None:
     """The last one wins, whole. An answer that was lost says nothing of the write: the store is asked what it has."""
     data = json.dumps(pointer).encode() + b"\n"
     try:

@@ -1,14 +1,15 @@
-"""What a worker of a run is given, and how it comes by pictures."""
+"""What a worker of a run is given, and how it gets its pictures."""
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
 from artquant.config import TrainSpec
 from artquant.model.checkpoint import Checkpoint
+from artquant.progress.training import Monitor
 
 
 class PictureSource(Protocol):
@@ -31,13 +32,13 @@ class Task:
     validation: pa.Table
     checkpoint: Checkpoint | None
     pictures: PictureSource
-    board: Any  # an actor: where a person sees how far the run is; None for nobody
+    monitor: Monitor | None = None  # where a person sees how far the run is
 
     @property
     def num_steps(self) -> int:
-        """Optimizer steps of both tasks, behind those of sight."""
+        """Optimizer steps of both tasks, after those of the vision warm-up."""
         fit = self.spec.fit
-        per_epoch = len(self.train) / (fit.batch_size * fit.accumulate * fit.num_workers)
+        per_epoch = len(self.train) / (fit.batch_size * fit.gradient_accumulation_steps * fit.num_workers)
         return fit.steps or max(1, round(fit.epochs * per_epoch))
 
 
@@ -55,10 +56,10 @@ class Pictures:
         """Pixels and presence of some rows, all at once."""
         pixels = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         is_there = np.empty(len(rows), bool)
-        place = 0
+        start = 0
         for some, there in self.source.read(list(self.ids[list(rows)]), self.size, 64):
-            pixels[place : place + len(some)], is_there[place : place + len(some)] = some, there
-            place += len(some)
+            pixels[start : start + len(some)], is_there[start : start + len(some)] = some, there
+            start += len(some)
         self._note(np.asarray(rows), is_there)
         return pixels, is_there
 

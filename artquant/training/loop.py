@@ -6,27 +6,27 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
-from artquant.errors import RunFailed
-from artquant.memory import keep_freed_memory
-from artquant.metrics import plcc, srcc
-from artquant.scale import estimate_distribution
-from artquant.storage import open_store
-from artquant.training.chat_student import student_of
+from artquant.agreement.metrics import plcc, srcc
+from artquant.core.errors import RunFailed
+from artquant.core.memory import keep_freed_memory
+from artquant.core.scale import Scale, estimate_distribution
+from artquant.storage.store import open_store
+from artquant.training.chat_training_model import make_training_model
 from artquant.training.data import Pictures, Task
-from artquant.training.lessons import Tutor, collate
+from artquant.training.examples import ExampleBuilder, collate
 from artquant.training.network import make_network
 from artquant.training.order import step_rows
 from artquant.training.schedule import learning_rate, optimizer_of
-from artquant.training.sight import Sight, start_seeing
 from artquant.training.state import History, RunState, with_validation
-from artquant.training.student import lesson_counts, total_loss
+from artquant.training.training_model import example_counts, total_loss
+from artquant.training.vision_warmup import VisionWarmup, initialise_patches
 
 MAX_BAD_STEPS = 5
 MIN_SIGMA = 0.25
@@ -43,8 +43,8 @@ def run(task: Task, rank: int, world_size: int, device: torch.device) -> None:
         Worker(task, rank, world_size, device).run()
     except torch.OutOfMemoryError as error:
         raise RunFailed(
-            f"The memory of {device} does not suffice for fit.batch_size={task.spec.fit.batch_size}: make it smaller and fit.accumulate "
-            "larger, or set fit.gradient_checkpointing=true."
+            f"Out of memory on {device} with fit.batch_size={task.spec.fit.batch_size}: lower it and raise fit.gradient_accumulation_steps "
+            "by the same factor, or set fit.gradient_checkpointing=true."
         ) from error
 
 
@@ -54,8 +54,8 @@ class Worker:
         self.rows = task.train.to_pylist()
         self.network = make_network(task.spec, task.checkpoint, self.rows)
         prompts, self.image_size = self.network.prompts, self.network.image_size
-        tutor = Tutor(self.network.processor, prompts, task.spec.loss.parts, self.network.max_length)
-        self.lessons = [tutor.lessons(row) for row in self.rows]
+        builder = ExampleBuilder(self.network.processor, prompts, task.spec.loss.parts, self.network.max_length)
+        self.examples = [builder.examples(row) for row in self.rows]
         self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss.sigma)
         self.state = RunState(open_store(task.output_uri), task.run_id)
         self.history = self._history()
@@ -63,16 +63,16 @@ class Worker:
         self.pictures = Pictures(task.pictures, [row["artwork_id"] for row in self.rows], self.image_size, keep)
         judged = task.validation.to_pylist()[: task.spec.fit.validation_limit]
         self.judged_scores = np.array([row["score"] for row in judged])
-        self.judged_lessons = [tutor.lessons({"score": row["score"]}) for row in judged]
+        self.judged_examples = [builder.examples({"score": row["score"]}) for row in judged]
         self.judged_targets = soft_labels(judged, prompts.scale, task.spec.loss.sigma)
         self.judged = Pictures(task.pictures, [row["artwork_id"] for row in judged], self.image_size, 1 << 62).kept
-        self.sight_steps = task.spec.sight.steps
-        self.num_steps = self.sight_steps + task.num_steps
-        sight = Sight(self.network.model, task.train, task.spec.sight.columns) if self.sight_steps else None
+        self.warmup_steps = task.spec.vision_warmup.steps
+        self.num_steps = self.warmup_steps + task.num_steps
+        vision_warmup = VisionWarmup(self.network.model, task.train, task.spec.vision_warmup.columns) if self.warmup_steps else None
         if task.checkpoint is None and self.history.last_step is None:
-            start_seeing(self.network.model, self._first_pictures())
-        self.bare = student_of(self.network, sight).to(device)
-        self.student = self._wrapped()
+            initialise_patches(self.network.model, self._first_pictures())
+        self.bare = make_training_model(self.network, vision_warmup).to(device)
+        self.training_model = self._wrapped()
         self.optimizer = optimizer_of(self.bare, task.spec.fit)
         if self.history.last_step is not None:
             self._restore(self.history.last_step)
@@ -81,19 +81,19 @@ class Worker:
         fit, start = self.spec.fit, self.history.last_step or 0
         if self.history.is_finished:
             return
-        shape = (fit.batch_size, fit.accumulate, self.world_size)
+        shape = (fit.batch_size, fit.gradient_accumulation_steps, self.world_size)
         order = [step_rows(len(self.rows), fit.seed, step, *shape) for step in range(start, self.num_steps)]
         mine = np.concatenate([rows[:, self.rank] for rows in order]) if order else np.empty((0, fit.batch_size), np.int64)
         with contextlib.closing(self.pictures.batches(mine)) as stream:
             self._learn(start, order, stream)
         self._finish()
 
-    def _learn(self, start: int, order: list[np.ndarray], stream: Iterator) -> None:
+    def _learn(self, start: int, order: list[np.ndarray], stream: Iterator[Any]) -> None:
         fit = self.spec.fit
         points: list[dict[str, float]] = []
         bad, began, since = 0, time.monotonic() - self.history.seconds, start
         for step, rows in zip(range(start, self.num_steps), order, strict=True):
-            losses = self._step(step, rows, [next(stream) for _ in range(fit.accumulate)])
+            losses = self._step(step, rows, [next(stream) for _ in range(fit.gradient_accumulation_steps)])
             bad = 0 if losses is not None else bad + 1
             if bad == MAX_BAD_STEPS:
                 raise RunFailed(
@@ -102,24 +102,29 @@ class Worker:
             points += [losses] if losses else []
             done = step + 1
             self._show(done, done - since, losses or {}, time.monotonic() - began)
-            if done % fit.checkpoint_every == 0 or done == self.num_steps:
+            if done % fit.checkpoint_interval == 0 or done == self.num_steps:
                 self._checkpoint(done, points, time.monotonic() - began)
                 points, since = [], done
 
-    def _step(self, step: int, rows: np.ndarray, batches: list) -> dict[str, float] | None:
+    def _step(self, step: int, rows: np.ndarray, batches: list[Any]) -> dict[str, float] | None:
         """One optimizer step; its losses by task, or None where they were not finite and nothing was changed."""
-        fit, speaks = self.spec.fit, step >= self.sight_steps
+        fit, with_text_loss = self.spec.fit, step >= self.warmup_steps
         torch.manual_seed(hash((fit.seed, step, self.rank)) & 0x7FFFFFFF)  # dropout: the same however often the run was broken off
-        counts = lesson_counts(self.lessons, rows) | {"sight": rows.shape[0] * rows.shape[1]}
-        weights = {"description": self.spec.loss.description, "answer": self.spec.loss.score, "level": self.spec.loss.score, "sight": 1.0}
+        counts = example_counts(self.examples, rows) | {"vision_warmup": rows.shape[0] * rows.shape[1]}
+        weights = {
+            "description": self.spec.loss.description,
+            "answer": self.spec.loss.score,
+            "level": self.spec.loss.score,
+            "vision_warmup": 1.0,
+        }
         totals: dict[str, float] = {}
-        self.student.train()
+        self.training_model.train()
         self.optimizer.zero_grad(set_to_none=True)
         for number, (batch_rows, pixels, is_there) in enumerate(batches):
-            batch = collate(batch_rows, self.lessons if speaks else [()] * len(self.lessons), self.targets, pixels, is_there)
+            batch = collate(batch_rows, self.examples if with_text_loss else [()] * len(self.examples), self.targets, pixels, is_there)
             with self._syncing(number == len(batches) - 1):
                 with self._autocast():
-                    sums = self.student(batch.to(self.device), speaks)
+                    sums = self.training_model(batch.to(self.device), with_text_loss)
                     # DDP and FSDP take the mean over the workers; the counts are already those of all of them.
                     loss = total_loss(sums, counts, weights) * self.world_size
                 loss.backward()
@@ -130,18 +135,24 @@ class Worker:
         if not torch.isfinite(norm):
             return None
         for group in self.optimizer.param_groups:
-            group["lr"] = group["haste"] * learning_rate(step, self.sight_steps, self.num_steps, fit.learning_rate, fit.warm_up)
+            group["lr"] = group["lr_multiplier"] * learning_rate(
+                step, self.warmup_steps, self.num_steps, fit.learning_rate, fit.warmup_ratio
+            )
         self.optimizer.step()
-        score = {"score": totals["answer"] + totals["level"]} if speaks else {}
-        return {name: totals[name] for name in ("description", "sight") if name in totals and (speaks or name == "sight")} | score
+        score = {"score": totals["answer"] + totals["level"]} if with_text_loss else {}
+        return {
+            name: totals[name]
+            for name in ("description", "vision_warmup")
+            if name in totals and (with_text_loss or name == "vision_warmup")
+        } | score
 
-    def _syncing(self, is_last: bool):
+    def _syncing(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are exchanged in the last forward pass of a step only."""
-        if self.world_size == 1 or is_last or not hasattr(self.student, "no_sync"):
+        if self.world_size == 1 or is_last or not hasattr(self.training_model, "no_sync"):
             return contextlib.nullcontext()
-        return self.student.no_sync()
+        return cast(contextlib.AbstractContextManager[None], self.training_model.no_sync())
 
-    def _autocast(self):
+    def _autocast(self) -> torch.autocast:
         dtype = self.spec.fit.dtype
         is_half = dtype == "bfloat16" or (dtype == "auto" and self.device.type == "cuda")
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
@@ -168,30 +179,30 @@ class Worker:
         passes = -(-len(pixels) // (self.world_size * 16))  # the same for all: FSDP gathers in each
         values = torch.tensor(self.network.prompts.level_values)
         scores, level = np.full(len(pixels), np.nan), 0.0
-        self.student.eval()
+        self.training_model.eval()
         for number in range(passes):
             rows = mine[number * 16 : (number + 1) * 16]
             padded = rows if len(rows) else np.zeros(1, np.int64)
-            batch = collate(padded, self.judged_lessons, self.judged_targets, pixels[padded], is_there[padded])
+            batch = collate(padded, self.judged_examples, self.judged_targets, pixels[padded], is_there[padded])
             with torch.no_grad(), self._autocast():
-                sums = self.student(batch.to(self.device), True, judges=True)
+                sums = self.training_model(batch.to(self.device), True, return_probabilities=True)
             if len(rows):
                 scores[rows[is_there[rows]]] = (sums["probabilities"].cpu() @ values).numpy()
                 level += float(sums["level"])
         if self.world_size > 1:
-            gathered: list = [None] * self.world_size
+            gathered: list[Any] = [None] * self.world_size
             dist.all_gather_object(gathered, (scores, level))
             scores = np.nanmax([part for part, _ in gathered] + [np.full(len(pixels), -np.inf)], axis=0)
             scores, level = np.where(np.isinf(scores), np.nan, scores), sum(part for _, part in gathered)
-        known = np.isfinite(scores)
-        pair = scores[known], self.judged_scores[known]
-        found = {"srcc": srcc(*pair), "plcc": plcc(*pair)} if known.any() else {"srcc": np.nan, "plcc": np.nan}
-        record = {name: float(value) if np.isfinite(value) else None for name, value in found.items()}
-        return record | {"losses": {"level": level / max(1, int(known.sum()))}}
+        is_finite = np.isfinite(scores)
+        pair = scores[is_finite], self.judged_scores[is_finite]
+        metrics_by_name = {"srcc": srcc(*pair), "plcc": plcc(*pair)} if is_finite.any() else {"srcc": np.nan, "plcc": np.nan}
+        record = {name: float(value) if np.isfinite(value) else None for name, value in metrics_by_name.items()}
+        return record | {"losses": {"level": level / max(1, int(is_finite.sum()))}}
 
     def _checkpoint(self, done: int, points: list[dict[str, float]], seconds: float) -> None:
-        """Validates, gathers the state on the first worker, which stores it; nobody goes on before it is stored."""
-        is_judged = done > self.sight_steps and self.judged is not None and len(self.judged[0]) > 0
+        """Validate, gather the state on the first worker and store it there; nobody continues before it is stored."""
+        is_judged = done > self.warmup_steps and self.judged is not None and len(self.judged[0]) > 0
         record = self._validate() if is_judged else None
         names = dict.fromkeys(name for point in points for name in point)
         mean = {name: float(np.mean([point[name] for point in points if name in point])) for name in names}
@@ -207,8 +218,8 @@ class Worker:
         if self.rank == 0:
             self.state.save({"model": model, "optimizer": optimizer}, history)
         self.history = history
-        if self.task.board is not None and self.rank == 0 and record:
-            self.task.board.validated.remote(done, record)
+        if self.task.monitor is not None and self.rank == 0 and record:
+            self.task.monitor.validated.remote(done, record)
         self._meet()
 
     def _restore(self, step: int) -> None:
@@ -216,7 +227,7 @@ class Worker:
         set_state_dict(self.bare, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=_LOADING)
 
     def _finish(self) -> None:
-        """The best weights, whole, in `model/`; then the run is finished."""
+        """Export the best weights, whole, to `model/`, and mark the run as finished."""
         if self.history.best_step not in (None, self.history.last_step):
             self._restore(self.history.best_step)
         self._export()
@@ -253,12 +264,14 @@ class Worker:
             pixels, is_there = self.pictures.kept
         else:
             pixels, is_there = self.pictures.load(range(min(_SEEN_FIRST, len(self.rows))))
-        return pixels[is_there][:_SEEN_FIRST]
+        return cast(np.ndarray, pixels[is_there][:_SEEN_FIRST])
 
     def _show(self, done: int, num: int, losses: dict[str, float], seconds: float) -> None:
-        if self.rank == 0 and self.task.board is not None:
+        if self.rank == 0 and self.task.monitor is not None:
             fit = self.spec.fit
-            self.task.board.trained.remote(done, self.num_steps, fit.batch_size * fit.accumulate * self.world_size, losses, seconds)
+            self.task.monitor.trained.remote(
+                done, self.num_steps, fit.batch_size * fit.gradient_accumulation_steps * self.world_size, losses, seconds
+            )
 
     def _meet(self) -> None:
         if self.world_size > 1:
@@ -269,14 +282,14 @@ _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_froze
 _LOADING = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, strict=False)
 
 
-def soft_labels(rows: list[dict[str, Any]], scale, sigma: float) -> np.ndarray:
-    """(rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); nought where a row has no score.
+def soft_labels(rows: list[dict[str, Any]], scale: Scale, sigma: float) -> np.ndarray:
+    """(rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); zero where a row has no score.
 
     A row's own sigma counts where it is given: raters who all agree still mean MIN_SIGMA.
     """
     targets = np.zeros((len(rows), 5))
-    known = [i for i, row in enumerate(rows) if row["score"] is not None]
-    if known:
-        spread = np.array([sigma if rows[i].get("sigma") is None else max(rows[i]["sigma"], MIN_SIGMA) for i in known])
-        targets[known] = estimate_distribution(np.array([rows[i]["score"] for i in known]), spread, scale)
+    scored = [i for i, row in enumerate(rows) if row["score"] is not None]
+    if scored:
+        spread = np.array([sigma if rows[i].get("sigma") is None else max(rows[i]["sigma"], MIN_SIGMA) for i in scored])
+        targets[scored] = estimate_distribution(np.array([rows[i]["score"] for i in scored]), spread, scale)
     return targets

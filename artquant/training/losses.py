@@ -31,16 +31,16 @@ def answers(labels: torch.Tensor, level_positions: torch.Tensor) -> Answers:
 
 
 def loss_sums(logits: torch.Tensor, at: Answers, targets: torch.Tensor, level_ids: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Float32 scalars, each with a gradient even where it is nought. logits (M, V); targets (score samples, 5); level_ids (5,).
+    """Float32 scalars, each with a gradient even where it is zero. logits (M, V); targets (score samples, 5); level_ids (5,).
 
     `description`: cross-entropy summed over the description samples' tokens. `answer`: the same of the score samples with the level's token
     taken out. `level`: KL(target || softmax over the whole vocabulary) at the level's position, summed over the score samples.
     """
     log_probabilities = logits.float().log_softmax(-1)
-    surprise = -log_probabilities.gather(1, at.tokens[:, None]).squeeze(1)
+    nll = -log_probabilities.gather(1, at.tokens[:, None]).squeeze(1)
     predicted = log_probabilities[at.is_level][:, level_ids]
     return {
-        "description": (surprise * ~at.is_score).sum(),
-        "answer": (surprise * (at.is_score & ~at.is_level)).sum(),
+        "description": (nll * ~at.is_score).sum(),
+        "answer": (nll * (at.is_score & ~at.is_level)).sum(),
         "level": F.kl_div(predicted, targets.float(), reduction="sum"),
     }

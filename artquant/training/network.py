@@ -10,11 +10,11 @@ from transformers import AutoConfig, GenerationConfig
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from artquant.config import LoraSpec, TrainSpec
+from artquant.core.prompts import Prompts
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
 from artquant.model.chat import ChatProcessor, max_length
 from artquant.model.checkpoint import Checkpoint
-from artquant.prompts import Prompts
-from artquant.training.lessons import vocabulary
+from artquant.training.examples import vocabulary
 from artquant.training.tokenizer import train_tokenizer
 
 _LORA_TARGETS = r"model\.layers\.\d+\.self_attn\.(q_proj|v_proj\.multiway\.1)"
@@ -48,7 +48,7 @@ class Network:
         return [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
     def export(self, folder: Path) -> None:
-        """A whole checkpoint; LoRA weights are merged, so the network has learnt its last thing."""
+        """Save a whole checkpoint; LoRA weights are merged, so the network cannot be trained any further."""
         model = self.adapted.merge_and_unload() if self.adapted is not None else self.model
         if isinstance(self.processor, ChatProcessor):  # its own may be one that transformers reads but does not write
             given = model.generation_config
@@ -87,7 +87,10 @@ def small_config(vocab_size: int, image_size: int = 112) -> MPLUGOwl2Config:
 
 
 def make_network(spec: TrainSpec, checkpoint: Checkpoint | None, rows: list[dict[str, Any]]) -> Network:
-    """The same on every worker and at every start: weights from nothing follow the seed, the tokenizer the `rows`' texts."""
+    """Make the same network on every worker and at every start.
+
+    New weights follow the seed, and the tokenizer of a new network follows the texts in `rows`.
+    """
     torch.manual_seed(spec.fit.seed)
     values = tuple(spec.annotations.level_values)
     if checkpoint is None:
@@ -100,10 +103,10 @@ def make_network(spec: TrainSpec, checkpoint: Checkpoint | None, rows: list[dict
         network = Network(MPLUGOwl2LlamaForCausalLM(config), processor, prompts, torch.float16)
     else:
         prompts = Prompts(**{**vars(checkpoint.prompts), "level_values": values})
-        kept = _dtype_of(checkpoint)
+        export_dtype = _dtype_of(checkpoint)
         # A network whose weights stay as they are may be read in half precision; what learns learns in float32.
-        model = checkpoint.load_model(kept if spec.lora.rank and spec.fit.dtype != "float32" else torch.float32)
-        network = Network(model, checkpoint.load_processor(), prompts, kept)
+        model = checkpoint.load_model(export_dtype if spec.lora.rank and spec.fit.dtype != "float32" else torch.float32)
+        network = Network(model, checkpoint.load_processor(), prompts, export_dtype)
     if spec.lora.rank:
         network.adapted = with_lora(network.model, spec.lora)
     if spec.fit.gradient_checkpointing:
@@ -113,7 +116,7 @@ def make_network(spec: TrainSpec, checkpoint: Checkpoint | None, rows: list[dict
 
 
 def with_lora(model: Any, spec: LoraSpec) -> nn.Module:
-    """Puts LoRA into `lora_targets`, in place; beside it only the visual parts learn."""
+    """Put LoRA into `lora_targets`, in place; apart from it only the visual parts are trained."""
     from peft import LoraConfig, get_peft_model
 
     visual = _visual_parameters(model)
@@ -142,10 +145,10 @@ def lora_targets(model: Any) -> str | list[str]:
     if isinstance(model, MPLUGOwl2LlamaForCausalLM):
         return _LORA_TARGETS
     inside = {id(module) for module in model.get_decoder().modules()}
-    found = [name for name, module in model.named_modules() if id(module) in inside and name.endswith((".q_proj", ".v_proj"))]
-    if not found:
+    names = [name for name, module in model.named_modules() if id(module) in inside and name.endswith((".q_proj", ".v_proj"))]
+    if not names:
         raise ValueError("its language model has no q_proj and v_proj to put LoRA into: train it whole, with lora.rank=0")
-    return found
+    return names
 
 
 def _visual_parameters(model: Any) -> list[nn.Parameter]:
@@ -159,5 +162,5 @@ def _visual_parameters(model: Any) -> list[nn.Parameter]:
 
 def _dtype_of(checkpoint: Checkpoint) -> torch.dtype:
     """In which the checkpoint's weights are stored."""
-    dtype = getattr(AutoConfig.from_pretrained(checkpoint.whole_folder, trust_remote_code=False), "dtype", None)
+    dtype = getattr(AutoConfig.from_pretrained(checkpoint.base_folder, trust_remote_code=False), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

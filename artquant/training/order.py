@@ -18,7 +18,7 @@ def drawn(num_rows: int, seed: int, start: int, stop: int) -> np.ndarray:
     return sequence[first : first + stop - start]
 
 
-def step_rows(num_rows: int, seed: int, step: int, batch_size: int, accumulate: int, world_size: int) -> np.ndarray:
-    """Rows of one optimizer step, (accumulate, world_size, batch_size) int64: each forward pass of each worker has its own."""
-    size = batch_size * accumulate * world_size
-    return drawn(num_rows, seed, step * size, (step + 1) * size).reshape(accumulate, world_size, batch_size)
+def step_rows(num_rows: int, seed: int, step: int, batch_size: int, gradient_accumulation_steps: int, world_size: int) -> np.ndarray:
+    """Rows of one optimizer step, (accumulation steps, world_size, batch_size) int64: each forward pass of each worker has its own."""
+    size = batch_size * gradient_accumulation_steps * world_size
+    return drawn(num_rows, seed, step * size, (step + 1) * size).reshape(gradient_accumulation_steps, world_size, batch_size)

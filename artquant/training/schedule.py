@@ -1,38 +1,40 @@
-"""How fast what learns."""
+"""Learning-rate schedule and optimizer parameter groups."""
 
 import math
 
 import torch
 
 from artquant.config import FitSpec
-from artquant.training.student import Student
+from artquant.training.training_model import TrainingModel
 
-_HEADS_HASTE = 5.0  # throw-away heads learn faster than what they look at
+HEADS_LR_MULTIPLIER = 5.0  # heads that are thrown away learn faster than the features they read
 
 
-def learning_rate(step: int, sight_steps: int, num_steps: int, peak: float, warm_up: float) -> float:
-    """Linear warm-up, then a cosine to nought, for sight and for speech; sight ends at half its rate, for speech goes on from there."""
-    if step < sight_steps:
-        done, total, shown = step, 2 * sight_steps, sight_steps
+def learning_rate(step: int, warmup_steps: int, num_steps: int, peak: float, warmup_ratio: float) -> float:
+    """Linear warm-up, then a cosine to zero, for each phase: the vision warm-up's ends at half the peak, the text's at zero."""
+    if step < warmup_steps:
+        done, total, shown = step, 2 * warmup_steps, warmup_steps
     else:
-        done = step - sight_steps
-        total = shown = num_steps - sight_steps
-    rising = warm_up * shown
+        done = step - warmup_steps
+        total = shown = num_steps - warmup_steps
+    rising = warmup_ratio * shown
     if done < rising:
         return peak * (done + 1) / (math.ceil(rising) + 1)
     return peak * 0.5 * (1 + math.cos(math.pi * (done - rising) / max(1.0, total - rising)))
 
 
-def optimizer_of(student: Student, fit: FitSpec) -> torch.optim.AdamW:
+def optimizer_of(training_model: TrainingModel, fit: FitSpec) -> torch.optim.AdamW:
     """AdamW over all that learns; only matrices decay."""
-    heads = {id(p) for p in student.sight.parameters()} if student.sight is not None else set()
-    learning = [p for p in student.parameters() if p.requires_grad and id(p) not in heads]
+    heads = {id(p) for p in training_model.vision_warmup.parameters()} if training_model.vision_warmup is not None else set()
+    learning = [p for p in training_model.parameters() if p.requires_grad and id(p) not in heads]
     groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": fit.weight_decay, "haste": 1.0},
-        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "haste": 1.0},
+        {"params": [p for p in learning if p.ndim > 1], "weight_decay": fit.weight_decay, "lr_multiplier": 1.0},
+        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0, "lr_multiplier": 1.0},
     ]
-    if student.sight is not None:
-        groups.append({"params": list(student.sight.parameters()), "weight_decay": 0.0, "haste": _HEADS_HASTE})
+    if training_model.vision_warmup is not None:
+        groups.append(
+            {"params": list(training_model.vision_warmup.parameters()), "weight_decay": 0.0, "lr_multiplier": HEADS_LR_MULTIPLIER}
+        )
     optimizer = torch.optim.AdamW(groups, lr=fit.learning_rate, betas=(0.9, fit.beta2))
     for group in optimizer.param_groups:
         # Made at once for all: what has not learnt yet when a checkpoint is written must be found in it as it was.

@@ -7,11 +7,11 @@
 import io
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from artquant.storage import Store
+from artquant.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class RunState:
         return History(**json.loads(self.store.get("state.json"))) if self.store.exists("state.json") else History()
 
     def load(self, step: int) -> dict[str, Any]:
-        return torch.load(io.BytesIO(self.store.get(_key(step))), map_location="cpu", weights_only=True)
+        return cast(dict[str, Any], torch.load(io.BytesIO(self.store.get(_key(step))), map_location="cpu", weights_only=True))
 
     def save(self, state: dict[str, Any], history: History) -> None:
-        """Puts the checkpoint of `history.last_step`, then moves `state.json` to it, then drops those that are neither best nor last."""
+        """Store the checkpoint of `history.last_step`, then point `state.json` to it, then delete those that are neither best nor last."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
         assert history.last_step is not None
@@ -56,8 +56,10 @@ class RunState:
 
 
 def with_validation(history: History, step: int, record: dict[str, Any] | None) -> History:
-    """The history after a checkpoint at `step`, with its validation if it had one. The best has the highest SRCC; a constant prediction has
-    none, and until one is known the last checkpoint stands for the best."""
+    """Return the history after a checkpoint at `step`, with its validation if it had one.
+
+    The best has the highest SRCC; a constant prediction has none, and until there is one the last checkpoint counts as the best.
+    """
     value = record["srcc"] if record else None
     is_best = value is not None and (history.best_value is None or value > history.best_value)
     return replace(

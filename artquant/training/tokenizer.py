@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer
 
-from artquant.schema import LEVELS
+from artquant.core.schema import LEVELS
 
 SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 

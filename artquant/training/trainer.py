@@ -1,7 +1,6 @@
 """The loop on Ray Train: any number of workers, on CPUs (gloo) or GPUs (nccl); a worker that dies is started again and goes on."""
 
 import os
-import re
 import tempfile
 from typing import Any
 
@@ -11,9 +10,9 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from artquant.errors import RunFailed
+from artquant.core.errors import RunFailed, root_cause
+from artquant.progress.training import show_training, start_monitor
 from artquant.training import loop
-from artquant.training.board import Board, shown
 from artquant.training.data import Task
 
 
@@ -21,21 +20,21 @@ def fit(task: Task) -> None:
     """Trains; the run's state and its best weights are in the store then. Raises RunFailed with the workers' last words."""
     spec = task.spec.fit
     resources = {"CPU": spec.num_cpus} | ({"GPU": spec.num_gpus} if spec.num_gpus else {})
-    board: Any = ray.remote(num_cpus=0)(Board).remote()
+    monitor = start_monitor()
     with tempfile.TemporaryDirectory(prefix="artquant-train-") as folder:  # Ray's own records of the run; the checkpoints are ours
         trainer = TorchTrainer(
             train_loop_per_worker=_work,
-            train_loop_config={"task": ray.put(Task(**{**vars(task), "board": board}))},
+            train_loop_config={"task": ray.put(Task(**{**vars(task), "monitor": monitor}))},
             scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.num_gpus > 0, resources_per_worker=resources),
             run_config=RunConfig(name=task.run_id, storage_path=folder, failure_config=FailureConfig(max_failures=spec.max_failures)),
         )
-        with shown(board):
+        with show_training(monitor):
             try:
                 trainer.fit()
             except Exception as error:  # Ray Train wraps whatever a worker raised
-                raise RunFailed(f"Training failed: {last_words(error)}") from error
-    if refusal := ray.get(board.refused.remote()):
-        raise RunFailed(refusal)
+                raise RunFailed(f"Training failed: {root_cause(error)}") from error
+    if why := ray.get(monitor.aborted.remote()):
+        raise RunFailed(why)
 
 
 def _work(config: dict[str, Any]) -> None:
@@ -53,12 +52,5 @@ def _work(config: dict[str, Any]) -> None:
         # Would come again at every restart. A memory that did not suffice may be one worker's alone: the others wait for it.
         if isinstance(error.__cause__, torch.OutOfMemoryError) and context.get_world_size() > 1:
             raise
-        ray.get(task.board.refuse.remote(str(error)))
-
-
-def last_words(error: BaseException) -> str:
-    """The innermost cause of an error that went through Ray: our own sentence where there is one."""
-    text = str(error)
-    own = re.findall(r"(?:RunFailed|UserError|Reject): (.+)", text)
-    lines = re.findall(r"^\s*[\w.]*(?:Error|Exception|Exit): .+$", text, re.MULTILINE)
-    return (own or lines or [text.strip() or type(error).__name__])[-1].strip()[:500]
+        assert task.monitor
+        ray.get(task.monitor.abort.remote(str(error)))

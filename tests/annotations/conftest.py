@@ -10,7 +10,7 @@ import pytest
 
 from artquant.annotations import Annotations, read_annotations
 from artquant.config import AnnotationSpec
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 
 Read = Callable[..., Annotations]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from artquant.annotations.conversations import part_of
-from artquant.errors import UserError
-from artquant.prompts import Prompts
+from artquant.core.errors import UserError
+from artquant.core.prompts import Prompts
 from tests.annotations.conftest import Read, column, refused
 
 LAYOUT = {"layout": "conversations"}

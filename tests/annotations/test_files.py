@@ -13,8 +13,8 @@ import pytest
 from artquant.annotations import files, read_annotations
 from artquant.annotations.values import load_json
 from artquant.config import AnnotationSpec
-from artquant.errors import UserError
-from artquant.storage import Store
+from artquant.core.errors import UserError
+from artquant.storage.store import Store
 from tests.annotations.conftest import Read, accounts, column, refused
 from tests.annotations.test_quotes import CASES
 from tests.annotations.test_tables import parquet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from artquant.errors import UserError
-from artquant.storage import Store
+from artquant.core.errors import UserError
+from artquant.storage.store import Store
 from tests.annotations.conftest import Read, column, refused
 
 APDD = """filename,Artistic Categories,Total aesthetic score,Theme and logic,Creativity,Mood,Language Comment

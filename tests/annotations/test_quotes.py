@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 from tests.annotations.conftest import Read, column, refused
 
 CASES = Path(__file__).parents[1] / "cases"

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from artquant.annotations.split import content_digests, split_of
-from artquant.embedded_store import BUCKET
-from artquant.errors import UserError
-from artquant.schema import RejectClass
-from artquant.storage import FetchError, ObjectInfo, Store
+from artquant.annotations.split import content_digests, split_annotations, split_of
+from artquant.config import ResolvedAnnotationSpec
+from artquant.core.errors import UserError
+from artquant.core.schema import RejectClass
+from artquant.storage.embedded import BUCKET
+from artquant.storage.store import FetchError, ObjectInfo, Store, open_store
 
 
 def md5(data: bytes) -> str:
@@ -97,3 +98,22 @@ def test_an_artwork_that_is_there_and_cannot_be_read_is_a_sentence(s3_folder: St
     store = Denied(s3_folder.uri, s3_folder.uri.removeprefix(f"s3://{BUCKET}/"), s3_folder._backend)
     with pytest.raises(UserError, match=r"Cannot read the artwork .*/a.jpg: access is denied \(403\); check annotations.images"):
         content_digests(store, ["a.jpg"])
+
+
+def test_every_row_falls_to_the_split_that_the_settings_draw_and_scores_lie_within_the_levels(tmp_path: Path) -> None:
+    digests = {}
+    for number in range(60):
+        open_store(str(tmp_path / "art")).put(f"{number}.jpg", str(number).encode())
+        digests[f"{number}.jpg"] = md5(str(number).encode())
+    (tmp_path / "ratings.csv").write_text("artwork_id,score\n" + "".join(f"{number}.jpg,{number % 11}\n" for number in range(60)))
+    given = {"uri": str(tmp_path / "ratings.csv"), "images": str(tmp_path / "art")}
+    for seed, validation, test in ((0, 0.5, 0.2), (0, 0.2, 0.5), (7, 0.5, 0.2)):
+        spec = ResolvedAnnotationSpec(**given, split_seed=seed, validation_fraction=validation, test_fraction=test)
+        splits = split_annotations(spec)
+        for name in ("train", "validation", "test"):
+            found = set(getattr(splits, name).column("artwork_id").to_pylist())
+            assert found == {key for key, digest in digests.items() if split_of(digest, seed, validation, test) == name}
+    assert splits.num_clamped == 6  # those of 0: the worst level is 1
+    narrow = split_annotations(ResolvedAnnotationSpec(**given, level_values=(6.0, 5.0, 4.0, 3.0, 2.0)))
+    scores = [score for part in (narrow.train, narrow.validation, narrow.test) for score in part.column("score").to_pylist()]
+    assert (min(scores), max(scores), narrow.num_clamped) == (2.0, 6.0, sum(not 2 <= number % 11 <= 6 for number in range(60)))

@@ -14,8 +14,8 @@ import pytest
 from artquant.annotations import read_annotations
 from artquant.annotations.rows import annotation_schema
 from artquant.config import AnnotationSpec
-from artquant.errors import UserError
-from artquant.storage import Store
+from artquant.core.errors import UserError
+from artquant.storage.store import Store
 from tests.annotations.conftest import Read, accounts, column, refused, send
 
 
@@ -150,6 +150,15 @@ def test_of_repeated_rows_the_first_counts_and_raters_do_not_join_a_whole_row(re
     ]
     assert (column(annotations, "score"), column(annotations, "num_raters")) == ([1.0, 2.0, 6.0], [None, None, 2])
     assert annotations.reasons == {"the artwork is annotated already": 3}
+
+
+@pytest.mark.parametrize(
+    ("scale", "kept"),
+    [({}, ["a", "b"]), ({"scale_low": 4}, ["b"]), ({"scale_high": 4}, ["a"]), ({"scale_low": -5, "scale_high": 50}, ["a", "b", "c", "d"])],
+)
+def test_a_score_beyond_the_scale_is_refused(read: Read, scale: dict, kept: list[str]) -> None:
+    annotations = read(scale, a_csv="id,score\na,2.5\nb,7\nc,-4\nd,40\na2,2.6\nb2,7.1\n")
+    assert [name for name in column(annotations, "artwork_id") if len(name) == 1] == kept
 
 
 def test_artworks_may_be_named_by_address_below_the_pictures(read: Read, store: Store) -> None:

@@ -13,7 +13,7 @@ Refused = Callable[[list[str]], str]
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Refused:
     """`refused(arguments)` is the one sentence with which `make submit` turns them away: exit code 2, and Ray was not started."""
-    monkeypatch.setattr("artquant.cli.home.HOME", tmp_path / "home")
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")  # a Ray that would be reached for fails
 
     def refused(arguments: list[str]) -> str:

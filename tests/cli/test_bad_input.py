@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from artquant.cli.score import make_recipe
 from artquant.config import ScoreSpec
-from artquant.embedded_store import BUCKET, EmbeddedStore
-from artquant.errors import UserError
-from artquant.storage import open_store
+from artquant.core.errors import UserError
+from artquant.storage.embedded import BUCKET, EmbeddedStore
+from artquant.storage.store import open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.cli.conftest import Refused, the_sentence
+from tests.recipes import recipe_for
 
 
 @dataclass
@@ -181,5 +181,5 @@ def test_the_command_says_no_more_than_that_sentence_wherever_it_is_started(name
 
 def test_weights_that_lack_a_tensor_are_refused_before_a_worker_makes_one_up(places: Places):
     with pytest.raises(UserError, match="/fewer-weights cannot be used: its weights lack model.norm"):
-        make_recipe(ScoreSpec(model=f"{places.folder}/fewer-weights"))
-    assert make_recipe(ScoreSpec(model=places.known["checkpoint"])).image_size == 56
+        recipe_for(ScoreSpec(model=f"{places.folder}/fewer-weights"))
+    assert recipe_for(ScoreSpec(model=places.known["checkpoint"])).image_size == 56

@@ -15,13 +15,13 @@ from types import SimpleNamespace
 import pytest
 from pytest import MonkeyPatch
 
-from artquant.cli import home
+from artquant.cli import local_ray
 from artquant.cli.main import main
 from artquant.cli.score import is_published
 from artquant.cli.summary import keep_page
 from artquant.config import ScoreSpec
-from artquant.errors import RunFailed, UserError
-from artquant.storage import open_store
+from artquant.core.errors import RunFailed, UserError
+from artquant.storage.store import open_store
 from tests.processes import ROOT
 
 HEAVY = {"torch", "ray", "transformers", "numpy", "pyarrow", "scipy", "boto3", "obstore"}
@@ -123,10 +123,10 @@ def test_a_ray_that_does_not_start_is_started_once_more_and_then_told(
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "get_runtime_context", Context)
     if num_failures == 1:
-        home.start_local_ray()
+        local_ray.start_local_ray()
     else:
         with pytest.raises(RunFailed, match="Ray did not start, twice: The current node timed out during startup. Look at its logs"):
-            home.start_local_ray()
+            local_ray.start_local_ray()
     assert starts == ["local", "local"]
     assert "Ray did not start (The current node timed out during startup.), trying once more" in capsys.readouterr().err
 
@@ -136,7 +136,7 @@ def test_old_sessions_of_ours_go_and_other_peoples_stay(tmp_path: Path) -> None:
         (tmp_path / f"session_{number}").mkdir()
         (tmp_path / f"session_{number}" / "artquant-job").write_text("1" if number == 1 else "999999999")
     (tmp_path / "session_0_of_others").mkdir()
-    home.forget_sessions(tmp_path)
+    local_ray.forget_sessions(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["session_0_of_others", "session_1", "session_3", "session_4", "session_5"]
 
 
@@ -144,7 +144,7 @@ def test_a_page_that_cannot_be_copied_does_not_make_a_run_that_ended_well_fail(
     monkeypatch: MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("artquant.cli.summary.HOME", tmp_path)
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path))
     store = open_store(f"{tmp_path}/out")
     assert keep_page(store, "runs/a/report.html", "a") == store.uri_of("runs/a/report.html")
     assert "There is no copy of the page on this machine" in capsys.readouterr().err
@@ -153,24 +153,23 @@ def test_a_page_that_cannot_be_copied_does_not_make_a_run_that_ended_well_fail(
 
 
 def test_a_job_that_is_stopped_knows_whether_its_run_was_published(tmp_path: Path) -> None:
-    spec = ScoreSpec(input=f"{tmp_path}/in", output=f"{tmp_path}/out", run_id="tonight")
-    assert not is_published(spec)
+    output = f"{tmp_path}/out"
+    assert not is_published(output, "tonight")
     open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "yesterday"}')
-    assert not is_published(spec)
+    assert not is_published(output, "tonight")
     open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "tonight"}')
-    assert is_published(spec)
+    assert is_published(output, "tonight")
 
 
 def test_an_error_after_publishing_says_that_the_run_is_published(
     monkeypatch: MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from artquant.cli import score
 
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jpg").write_bytes(b"a picture")
     monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("artquant.cli.home.running_ray", nullcontext)
-    monkeypatch.setattr(score, "make_recipe", lambda *_: None)
+    monkeypatch.setattr("artquant.cli.local_ray.running_ray", nullcontext)
+    monkeypatch.setattr("artquant.engines.recipe.make_recipe", lambda *_: None)
 
     def run_score(spec: ScoreSpec, recipe: object) -> None:
         if spec.run_id == "published":
@@ -250,24 +249,24 @@ def test_help_and_refusals_import_nothing_heavy() -> None:
 
 
 def test_a_model_that_was_found_usable_is_not_looked_at_again_and_another_is(monkeypatch: MonkeyPatch, tmp_path: Path) -> None:
-    from artquant.cli import score
+    from artquant.engines import recipe
 
     looked = []
-    monkeypatch.setattr("artquant.cli.home.HOME", tmp_path)
-    monkeypatch.setattr(score, "check_usable", lambda checkpoint: looked.append(checkpoint.model_digest))
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path))
+    monkeypatch.setattr(recipe, "check_usable", lambda checkpoint: looked.append(checkpoint.model_digest))
     for digest in ("a", "a", "b", "a"):
-        score.check_usable_once(SimpleNamespace(model_digest=digest))
+        recipe.check_usable_once(SimpleNamespace(model_digest=digest))
     assert looked == ["a", "b"]
-    monkeypatch.setattr(score, "code_digest", lambda: "other code")
-    score.check_usable_once(SimpleNamespace(model_digest="a"))
+    monkeypatch.setattr(recipe, "code_digest", lambda: "other code")
+    recipe.check_usable_once(SimpleNamespace(model_digest="a"))
     assert looked == ["a", "b", "a"]
 
     def refuse(checkpoint: object) -> None:
         looked.append("refused")
         raise UserError("The model cannot be used.")
 
-    monkeypatch.setattr(score, "check_usable", refuse)
+    monkeypatch.setattr(recipe, "check_usable", refuse)
     for _ in range(2):
         with pytest.raises(UserError):
-            score.check_usable_once(SimpleNamespace(model_digest="c"))
+            recipe.check_usable_once(SimpleNamespace(model_digest="c"))
     assert looked[-2:] == ["refused", "refused"]

@@ -9,16 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from artquant.cli.annotated import places
-from artquant.cli.evaluate import print_evaluation, with_current_model
+from artquant.agreement.metrics import Interval
+from artquant.agreement.records import EvaluationReport, Theory
+from artquant.cli.evaluate import print_evaluation
 from artquant.cli.main import main
+from artquant.cli.places import evaluate_places
 from artquant.config import EvaluateSpec
-from artquant.embedded_store import EmbeddedStore
-from artquant.errors import UserError
-from artquant.metrics import Interval
+from artquant.core.errors import UserError
 from artquant.paintings import jpeg, paint
-from artquant.report.evaluation_facts import EvaluationReport, Theory
-from artquant.storage import Store, open_store
+from artquant.storage.embedded import EmbeddedStore
+from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.cli.conftest import Refused
 
@@ -86,8 +86,8 @@ def test_without_a_model_the_registrys_current_one_is_evaluated(tmp_path: Path, 
     spec = EvaluateSpec.model_validate({"annotations": annotations, "output": str(tmp_path), "registry": s3_folder.uri})
 
     def model(spec: EvaluateSpec) -> str | None:
-        with places(spec) as (placed, _):
-            return with_current_model(placed).model
+        with evaluate_places(spec) as (placed, _):
+            return placed.model
 
     assert model(spec) is None
     with pytest.raises(UserError, match="no current model"):
@@ -102,7 +102,7 @@ def test_without_a_model_the_registrys_current_one_is_evaluated(tmp_path: Path, 
 
 
 def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artquant.cli.summary.HOME", tmp_path / "home")
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     now, one = datetime(2026, 11, 21, tzinfo=UTC), Interval(1.2345, 1.1, 1.3)
     theory = Theory(7, one, Interval(31.5, 30.0, 33.0), Interval(0.5, 0.4, 0.6), True, 0.875)
@@ -119,7 +119,7 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
     }
     store = open_store(f"file:{tmp_path}/out")
     store.put("evaluations/r1/report.html", b"<title>page</title>")
-    print_evaluation(SimpleNamespace(report=report, document=document), EvaluateSpec(output=store.uri), "reopen me")  # type: ignore[arg-type]
+    print_evaluation(SimpleNamespace(report=report, document=document), store.uri, "reopen me")  # type: ignore[arg-type]
     said = re.sub(r" +", " ", capsys.readouterr().out)
     for line in (
         "tiny on 40 artworks of the test split, 2 artworks without a score, in 12 s.",

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from artquant.cli.main import main
-from artquant.cli.score import make_recipe, with_current_model
+from artquant.cli.places import meant_model, score_places
 from artquant.config import ScoreSpec, load_spec
-from artquant.embedded_store import EmbeddedStore
-from artquant.errors import UserError
+from artquant.core.errors import UserError
 from artquant.model.checkpoint import Checkpoint
 from artquant.registry import Registry
-from artquant.storage import Store, open_store
+from artquant.storage.embedded import EmbeddedStore
+from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.processes import ROOT
+from tests.recipes import recipe_for
 
 SRCC = {"value": 0.87123, "low": 0.81, "high": 0.905}
 CARDS = {
@@ -31,7 +32,7 @@ CARDS = {
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No test looks into this machine's own registry."""
-    monkeypatch.setattr("artquant.cli.home.HOME", tmp_path / "home")
+    monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
@@ -152,27 +153,28 @@ def test_current_is_the_address_of_the_promoted_model_and_stays_so_after_a_promo
         folder = save_random_checkpoint(tmp_path / model_id, seed=seed)
         registry.publish(model_id, folder, {"model_digest": Checkpoint.open(str(folder)).model_digest})
     registry.promote("night-1")
-    asked = load_spec(ScoreSpec, None, ["model=current", "input=x", f"output={s3_folder.uri}/"])  # whose models are below <output>/models
-    spec = with_current_model(asked, is_embedded=False)
-    registry.promote("night-2")
-    assert spec == asked.model_copy(update={"model": registry.uri_of("night-1"), "registry": s3_folder.uri_of("models")})
-    identity = make_recipe(spec).identity
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"a picture")
+    given = ["model=current", f"input={tmp_path}/in", f"output={s3_folder.uri}/"]  # whose models are below <output>/models
+    with score_places(load_spec(ScoreSpec, None, given)) as (spec, _):
+        registry.promote("night-2")
+    assert (spec.model, spec.registry) == (registry.uri_of("night-1"), s3_folder.uri_of("models"))
+    identity = recipe_for(spec).identity
     assert (identity.model_id, identity.model_digest) == ("night-1", registry.entry("night-1").digest)
-    named = asked.model_copy(update={"output": "elsewhere", "registry": s3_folder.uri_of("models")})
-    assert with_current_model(named, is_embedded=True).model == registry.uri_of("night-2")
+    assert meant_model("current", s3_folder.uri_of("models")) == registry.uri_of("night-2")
     for model in (None, "./current", "s3://museum/models/current"):
-        assert with_current_model(asked.model_copy(update={"model": model}), is_embedded=False).model == model
+        assert meant_model(model, s3_folder.uri_of("models")) == model
 
 
 def test_where_none_is_current_the_sentence_says_what_to_do(tmp_path: Path) -> None:
-    spec = ScoreSpec(model="current", input="x", output=str(tmp_path))
+    models = f"{tmp_path}/models"
     with pytest.raises(UserError, match=f"/models has no current model: make promote MODEL=id REGISTRY=file://{tmp_path}/models, or"):
-        with_current_model(spec, is_embedded=False)
+        meant_model("current", models)
     registry = fill(open_store(f"{tmp_path}/models"), tmp_path)
     registry.promote("second")
     open_store(f"{tmp_path}/models").delete("second/card.json")
     with pytest.raises(UserError, match="has no model 'second': it has third, first"):
-        with_current_model(spec, is_embedded=False)
+        meant_model("current", models)
 
 
 def test_a_registry_in_another_store_than_the_embedded_one_is_refused(capsys) -> None:

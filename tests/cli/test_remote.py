@@ -75,7 +75,7 @@ def test_a_cluster_runs_the_job_and_its_output_and_exit_code_come_back(cluster, 
     for name, data in good:
         (pictures / name).write_bytes(data)
     model = save_random_checkpoint(tmp_path / "model", max_critique_tokens=8)
-    done = submit(cluster, f"input={pictures}", f"output={output}", f"model={model}", "max_failed_fraction=0")
+    done = submit(cluster, f"input={pictures}", f"output={output}", f"model={model}", "max_rejected_fraction=0")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{len(good)} artworks scored" in done.stdout
     rows = pyarrow.dataset.dataset(str(output / "scores"), partitioning="hive").to_table()

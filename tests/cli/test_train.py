@@ -11,10 +11,11 @@ import pytest
 import torch
 import yaml
 
-from artquant.cli.train import parent_of, places, read_spec
+from artquant.annotations.split import split_annotations
+from artquant.cli.places import train_places
+from artquant.cli.train import parent_of, read_spec
 from artquant.paintings import jpeg, paint
-from artquant.pipelines.train import split_annotations
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.state import RunState
@@ -53,10 +54,10 @@ def settings(collection: Path, output: Path, **changes) -> list[str]:
         "model": collection / "parent",
         "fit.steps": 40,
         "fit.batch_size": 2,
-        "fit.accumulate": 1,
+        "fit.gradient_accumulation_steps": 1,
         "fit.dtype": "float32",
         "fit.learning_rate": 0.001,
-        "fit.checkpoint_every": 5,
+        "fit.checkpoint_interval": 5,
         "fetch.threads": 4,
         **changes,
     }
@@ -126,10 +127,10 @@ def test_a_job_that_is_killed_goes_on_with_the_same_command_and_ends_with_the_sa
 
 def unbroken_weights(arguments: list[str], collection: Path) -> dict[str, torch.Tensor]:
     """What the same settings come to in one go, in this process, with no cluster."""
-    with places(read_spec(arguments)) as (spec, _):
+    with train_places(read_spec(arguments)) as (spec, _):
         splits = split_annotations(spec.annotations)
         parent, source = parent_of(spec), FolderSource(str(collection / "art"))
-        loop.run(Task(spec, "one", spec.output, "", splits.train, splits.validation, parent, source, None), 0, 1, torch.device("cpu"))
+        loop.run(Task(spec, "one", spec.output, "", splits.train, splits.validation, parent, source), 0, 1, torch.device("cpu"))
         return RunState(open_store(spec.output), "one").load(40)["model"]
 
 

@@ -12,12 +12,12 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from artquant.config import EngineSpec
+from artquant.core.prompts import turns
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS
 from artquant.engines.chat_engine import ChatEngine
 from artquant.engines.open import open_engine, resolve
 from artquant.model.chat import ChatProcessor, square_size
 from artquant.model.checkpoint import Checkpoint
-from artquant.prompts import turns
-from artquant.schema import CRITIQUE_PARTS, LEVELS
 from tests.chat_checkpoints import (
     MARKED,
     PLAIN,
@@ -56,7 +56,7 @@ def folder(shape, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder) -> ChatEngine:
-    engine = open_engine(resolve(EngineSpec(num_workers=1), is_own=False), Checkpoint.open(str(folder)))
+    engine = open_engine(resolve(EngineSpec(num_workers=1), is_mplug_owl2=False), Checkpoint.open(str(folder)))
     torch.set_num_threads(1)
     assert isinstance(engine, ChatEngine)
     return engine
@@ -72,7 +72,7 @@ class Plain:
     def __init__(self, folder: Path):
         self.model, self.processor = AutoModelForImageTextToText.from_pretrained(folder).eval(), AutoProcessor.from_pretrained(folder)
 
-    def asked(self, question: str, picture: np.ndarray, beginning: str = "") -> dict[str, torch.Tensor]:
+    def encode_prompt(self, question: str, picture: np.ndarray, beginning: str = "") -> dict[str, torch.Tensor]:
         image = Image.fromarray(picture)
         content = [{"type": "text", "text": question}, {"type": "image", "image": image}]
         chat, options = [{"role": "user", "content": content}], dict(add_generation_prompt=True, return_tensors="pt")
@@ -108,7 +108,7 @@ def test_scores_are_those_of_the_template_and_the_beginning_of_the_answer_read_o
     level_ids = [tokenizer.encode(f"is {level}", add_special_tokens=False)[-1] for level in LEVELS]
     assert [tokenizer.decode([i]).strip() for i in level_ids] == list(LEVELS)
     for image, probabilities, mass in zip(images, assessment.probabilities, assessment.open_set_mass, strict=True):
-        asked = plain.asked("How would you rate the quality of this painting?", image, shape["beginning"])
+        asked = plain.encode_prompt("How would you rate the quality of this painting?", image, shape["beginning"])
         assert asked["input_ids"][0].tolist().count(tokenizer.bos_token_id) == shape["num_bos"]
         logits = plain.next_logits(asked, [])
         assert np.allclose(probabilities, logits[level_ids].softmax(-1).numpy(), atol=1e-5)
@@ -120,7 +120,7 @@ def test_critiques_are_those_of_plain_greedy_decoding_whatever_the_checkpoint_sa
     images = pictures(6)
     assessment = engine.assess(images, critique=True)
     for image, critique, status in zip(images, assessment.critiques, assessment.critique_statuses, strict=True):
-        answers = {part: plain.decode(plain.asked(turns(engine.prompts.critique[part])[0], image), ROOM) for part in CRITIQUE_PARTS}
+        answers = {part: plain.decode(plain.encode_prompt(turns(engine.prompts.critique[part])[0], image), ROOM) for part in CRITIQUE_PARTS}
         assert critique == {part: text for part, (text, _) in answers.items()}
         assert status == ("ok" if all(ended for _, ended in answers.values()) else "truncated")
     assert len(set(assessment.critique_statuses)) == 2, "answers should end in some images and not in others"
@@ -163,7 +163,7 @@ def test_bfloat16_stays_close_to_float32(folder, engine):
 
 def test_an_identity_holds_all_that_a_score_depends_on(folder, tmp_path):
     checkpoint = Checkpoint.open(str(folder))
-    assert (checkpoint.backbone, checkpoint.image_size, checkpoint.is_own) == ("llava", SIZE, False)
+    assert (checkpoint.backbone, checkpoint.image_size, checkpoint.is_mplug_owl2) == ("llava", SIZE, False)
     before = checkpoint.identity("float32")
     for name, old, new in (("processor_config.json", "0.4,", "0.41,"), ("chat_template.jinja", "message.role", "message['role']")):
         copy = shutil.copytree(folder, tmp_path / name / folder.name)
@@ -175,12 +175,12 @@ def test_an_identity_holds_all_that_a_score_depends_on(folder, tmp_path):
 
 
 def refused(folder: Path) -> str:
-    from artquant.cli.score import make_recipe
     from artquant.config import ScoreSpec
-    from artquant.errors import UserError
+    from artquant.core.errors import UserError
+    from tests.recipes import recipe_for
 
     with pytest.raises(UserError) as error:
-        make_recipe(ScoreSpec(model=str(folder)))
+        recipe_for(ScoreSpec(model=str(folder)))
     assert str(error.value).startswith(f"The model {folder} cannot be used: ") and "\n" not in str(error.value)
     return str(error.value)
 
@@ -248,9 +248,9 @@ def test_a_processor_that_reads_films_too_needs_no_torchvision_for_pictures(tmp_
     (folder / "video_preprocessor_config.json").write_text('{"video_processor_type": "Qwen2VLVideoProcessor"}')
     (folder / "chat_template.jinja").write_text(MARKED.replace("<image>", "".join([*marks[:2], marks[3]])))
     processor = ChatProcessor.from_pretrained(folder)
-    ids = processor.asked("Good?\n<|image|> ASSISTANT: It is")
+    ids = processor.encode_prompt("Good?\n<|image|> ASSISTANT: It is")
     assert processor.image_size == 448 and ids.count(tokenizer.convert_tokens_to_ids("<|image_pad|>")) == (448 // 28) ** 2
     assert tokenizer.decode(ids[-3:]).endswith("It is")
     processor.save_pretrained(copy)
-    assert ChatProcessor.from_pretrained(copy).asked("Good?\n<|image|> ASSISTANT: It is") == ids
+    assert ChatProcessor.from_pretrained(copy).encode_prompt("Good?\n<|image|> ASSISTANT: It is") == ids
     assert (copy / "video_preprocessor_config.json").is_file()

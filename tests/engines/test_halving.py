@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from artquant.core.errors import Reject
+from artquant.core.schema import RejectClass
 from artquant.engines import Assessment
 from artquant.engines.halving import assess_each
-from artquant.errors import Reject
-from artquant.schema import RejectClass
 
 
 class FakeEngine:
@@ -99,6 +99,26 @@ def test_poison_and_bad_scores_in_one_batch_keep_their_places_and_critiques():
     for i, outcome in enumerate(outcomes):
         if not isinstance(outcome, Reject):
             assert outcome[0].critiques[outcome[1]] == {"perception": str(i)}
+
+
+@pytest.mark.parametrize("column", range(5))
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_one_probability_that_is_not_finite_makes_a_bad_score(column, odd):
+    class OneOdd(FakeEngine):
+        def assess(self, pixels, critique=False):
+            assessment = super().assess(pixels, critique)
+            assessment.probabilities[1, column] = odd
+            return assessment
+
+    assert marks(assess_each(OneOdd(), images(3), critique=False)) == [0, RejectClass.BAD_SCORES, 2]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("odd"), IndexError("odd"), ZeroDivisionError("odd"), FloatingPointError("odd"), OverflowError("odd"), MemoryError()],
+)
+def test_whatever_a_forward_pass_raises_costs_one_artwork(error):
+    assert marks(assess_each(FakeEngine(poison=[1], error=error), images(4), critique=False)) == [0, RejectClass.POISON, 2, 3]
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("can't allocate memory")])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS
 from artquant.engines.theory import TheoryEngine
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.processing import normalise
-from artquant.schema import CRITIQUE_PARTS, LEVELS
 from tests.checkpoints import random_config, save_random_checkpoint
 
 DESCRIPTIONS = [
@@ -100,13 +100,13 @@ def test_the_entropy_given_the_text_is_that_of_the_five_levels_behind_the_text(t
 
 
 def test_answers_are_tokenised_as_training_tokenises_them(theory):
-    from artquant.training.lessons import Tutor
+    from artquant.training.examples import ExampleBuilder
 
-    tutor = Tutor(theory.processor, theory.engine.prompts, CRITIQUE_PARTS, max_length=10_000)
+    builder = ExampleBuilder(theory.processor, theory.engine.prompts, CRITIQUE_PARTS, max_length=10_000)
     for description in DESCRIPTIONS:
-        for part, lesson in zip(CRITIQUE_PARTS, tutor.lessons(description), strict=True):
+        for part, example in zip(CRITIQUE_PARTS, builder.examples(description), strict=True):
             ids, start = theory._with_answer(part, description[part])
-            assert ids == lesson.ids and len(ids) - start == lesson.num_answer_tokens
+            assert ids == example.ids and len(ids) - start == example.num_answer_tokens
 
 
 def test_texts_without_room_in_the_network_are_told_apart(theory):

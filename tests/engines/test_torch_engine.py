@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import LlamaTokenizer
 
+from artquant.core.prompts import Prompts
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.processing import normalise
-from artquant.prompts import Prompts
-from artquant.schema import CRITIQUE_PARTS, LEVELS
 from tests.checkpoints import random_config, save_random_checkpoint
 
 UNEVEN = {

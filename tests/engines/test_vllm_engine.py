@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from artquant.core.prompts import Prompts
 from artquant.engines import Assessment
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model import MPLUGOwl2LlamaForCausalLM
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings.exam import square
-from artquant.prompts import Prompts
 from tests.checkpoints import random_config, save_random_checkpoint
 from tests.engines.vllm_worker import VllmWorker, needs_vllm
 

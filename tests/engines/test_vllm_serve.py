@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from artquant.core.prompts import IMAGE_PLACEHOLDER
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings.exam import square
-from artquant.prompts import IMAGE_PLACEHOLDER
 from tests.engines.vllm_worker import needs_vllm
 
 TINY = Path(__file__).resolve().parents[2] / "artquant" / "checkpoints" / "artquant-tiny"

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForCausalLM, AutoModelForImageTextToText, AutoProcessor
 
+from artquant.core.prompts import Prompts
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.location import cache_directory, local_folder
-from artquant.prompts import Prompts
 from tests.checkpoints import random_config, save_random_checkpoint
 
 
@@ -137,7 +137,7 @@ def test_a_download_that_broke_off_is_never_used(on_s3, cache):
 
 
 def test_a_prefix_that_changes_while_it_is_read_is_not_kept(on_s3, cache, monkeypatch):
-    from artquant.storage import Store
+    from artquant.storage.store import Store
 
     opened = Store.open_input
 
@@ -152,7 +152,7 @@ def test_a_prefix_that_changes_while_it_is_read_is_not_kept(on_s3, cache, monkey
 
 
 def test_an_object_that_vanishes_while_it_is_read_ends_in_one_sentence_and_leaves_nothing(on_s3, cache, monkeypatch):
-    from artquant.storage import Store
+    from artquant.storage.store import Store
 
     opened = Store.open_input
 

@@ -10,11 +10,11 @@ from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaTokenizer
 
-from artquant import images
+from artquant.core.prompts import Prompts
+from artquant.core.schema import LEVELS
+from artquant.images import square as images
 from artquant.model import MPLUGOwl2ImageProcessor, MPLUGOwl2Processor
 from artquant.model.processing import normalise
-from artquant.prompts import Prompts
-from artquant.schema import LEVELS
 from artquant.training.tokenizer import train_tokenizer
 from tests.checkpoints import TEXTS
 from tests.reference import FOLDER, document, needs_reference, tensors

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from artquant.embedded_store import EmbeddedStore
-from artquant.storage import Store, open_store
+from artquant.storage.embedded import EmbeddedStore
+from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
 from tests.pipelines.engines import REDS, red_picture

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from artquant.core.identity import Identity
+from artquant.core.scale import Scale
 from artquant.engines import Assessment
-from artquant.identity import Identity
-from artquant.scale import Scale
 
 POISON_RED = 255
 REDS = {f"{red:03d}.png": red for red in range(0, 200, 5)}  # a collection: file -> its red

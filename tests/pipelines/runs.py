@@ -16,21 +16,22 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 
-from artquant.config import ScoreSpec
+from artquant.config import ResolvedScoreSpec
 from artquant.engines import Engine
-from artquant.report.facts import RunReport
-from artquant.storage import Store
+from artquant.records.run import RunReport
+from artquant.storage.store import Store
 from tests.pipelines.engines import RED, RedEngine
+from tests.recipes import recipe_for
 
 
-def spec_for(source: Store, output: Store, model: Path | None = None, **changes: Any) -> ScoreSpec:
+def spec_for(source: Store, output: Store, model: Path | None = None, **changes: Any) -> ResolvedScoreSpec:
     places = {"input": source.uri, "output": output.uri, "model": str(model) if model else None}
-    return ScoreSpec.model_validate({**places, "fetch": {"threads": 4}, **changes})
+    return ResolvedScoreSpec.model_validate({**places, "fetch": {"threads": 4}, **changes})
 
 
 @dataclass(frozen=True)
 class Run:
-    spec: ScoreSpec
+    spec: ResolvedScoreSpec
     report: RunReport
     source: Store
     output: Store
@@ -52,18 +53,19 @@ class Run:
 class Scorer:
     """What `make submit JOB=score` does once Ray is up, with the spec's model or an engine of the tests."""
 
-    def score(self, spec: ScoreSpec, open_engine: Callable[[], Engine] | None = None) -> Run:
-        from artquant.cli.score import make_recipe
-        from artquant.pipelines.score import EngineRecipe, run_score
-        from artquant.storage import open_store
+    def score(self, spec: ResolvedScoreSpec, open_engine: Callable[[], Engine] | None = None) -> Run:
+        from artquant.engines.open import resolve
+        from artquant.engines.recipe import EngineRecipe
+        from artquant.pipelines.score import run_score
+        from artquant.storage.store import open_store
 
         if spec.model:
-            recipe = make_recipe(spec)
+            recipe = recipe_for(spec)
         else:
             values = RedEngine.scale.values
-            recipe = EngineRecipe(open_engine or RedEngine, RED, RedEngine.image_size, values, "red on cpu, float64")
+            recipe = EngineRecipe(open_engine or RedEngine, RED, RedEngine.image_size, values, "red on cpu, float64", resolve(spec.engine))
         report = run_score(spec, recipe)
-        return Run(spec, report, open_store(str(spec.input)), open_store(str(spec.output)))
+        return Run(spec, report, open_store(spec.input), open_store(spec.output))
 
 
 def read_by_glob(store: Store, kind: str) -> pa.Table:

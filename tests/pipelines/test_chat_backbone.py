@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from artquant import images
-from artquant.config import AnnotationSpec, EvaluateSpec
+from artquant.config import ResolvedAnnotationSpec, ResolvedEvaluateSpec
+from artquant.core.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS
 from artquant.engines.chat_engine import ChatEngine
+from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
-from artquant.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 from tests.chat_checkpoints import save_chat_checkpoint
 from tests.pipelines.runs import Scorer, spec_for
+from tests.recipes import recipe_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors")
 
@@ -45,8 +46,7 @@ def test_every_picture_has_the_score_and_the_critique_that_the_engine_gives_it_a
 
 
 def test_an_evaluation_leaves_out_the_theory_and_nothing_else(local_ray: None, llava: Path, tmp_path: Path) -> None:
-    from artquant.cli.score import make_recipe
-    from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
+    from artquant.pipelines.evaluate import choose, run_evaluation
 
     paintings = {f"{seed}.jpg": paint(seed) for seed in range(6)}
     with (tmp_path / "ratings.csv").open("w", newline="") as file:
@@ -55,19 +55,20 @@ def test_an_evaluation_leaves_out_the_theory_and_nothing_else(local_ray: None, l
         for name, painting in paintings.items():
             open_store(f"file:{tmp_path}/art").put(name, jpeg(painting, 64))
             rows.writerow([name, painting.score, *(getattr(painting, part) for part in CRITIQUE_PARTS)])
-    given = AnnotationSpec(uri=str(tmp_path / "ratings.csv"), images=f"file:{tmp_path}/art")
+    given = ResolvedAnnotationSpec(uri=str(tmp_path / "ratings.csv"), images=f"file:{tmp_path}/art")
     fetch = {"num_workers": 1, "threads": 2}
-    spec = EvaluateSpec.model_validate(
+    spec = ResolvedEvaluateSpec.model_validate(
         {
             "annotations": given,
             "split": "all",
             "output": f"file:{tmp_path}/out",
+            "registry": f"file:{tmp_path}/models",
             "model": str(llava),
             "bootstrap_rounds": 10,
             "fetch": fetch,
         }
     )
-    recipe = make_recipe(score_spec(spec))
+    recipe = recipe_for(spec)
     document = run_evaluation(spec, recipe, choose(spec)).document
     assert not recipe.open_network and document["theory"] is None
     assert document["num_artworks"] == 6 and np.isfinite(document["metrics"]["mae"]["value"])

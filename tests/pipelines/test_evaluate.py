@@ -17,15 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from artquant import images, metrics
-from artquant.config import AnnotationSpec, EvaluateSpec
+from artquant.agreement import metrics
+from artquant.config import ResolvedAnnotationSpec, ResolvedEvaluateSpec
+from artquant.core.errors import RunFailed, UserError
+from artquant.core.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, evaluation_schema
 from artquant.engines.theory import TheoryEngine
 from artquant.engines.torch_engine import TorchEngine
-from artquant.errors import RunFailed, UserError
+from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
-from artquant.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, evaluation_schema
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
+from tests.recipes import recipe_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors")
 
@@ -41,7 +43,7 @@ class Rated:
 
     pictures: Store
     rows: dict[str, dict[str, Any]]
-    annotations: AnnotationSpec
+    annotations: ResolvedAnnotationSpec
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +71,19 @@ def rated(s3_store: Store) -> Rated:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(rows.values())), sink)
     root.put("ratings.parquet", sink.getvalue())
-    return Rated(pictures, rows, AnnotationSpec(uri=root.uri_of("ratings.parquet"), images=pictures.uri))
+    return Rated(pictures, rows, ResolvedAnnotationSpec(uri=root.uri_of("ratings.parquet"), images=pictures.uri))
 
 
-def spec_for(rated: Rated, output: Store, checkpoint: Path, **changes: Any) -> EvaluateSpec:
+def spec_for(rated: Rated, output: Store, checkpoint: Path, **changes: Any) -> ResolvedEvaluateSpec:
     fixed = {"output": output.uri, "model": str(checkpoint), "fetch": {"num_workers": 1, "threads": 4}, "bootstrap_rounds": 50}
-    return EvaluateSpec.model_validate({"annotations": rated.annotations, "split": "all", **fixed, **changes})
+    return ResolvedEvaluateSpec.model_validate(
+        {"annotations": rated.annotations, "split": "all", "registry": output.uri_of("models"), **fixed, **changes}
+    )
 
 
 @dataclass(frozen=True)
 class Evaluated:
-    spec: EvaluateSpec
+    spec: ResolvedEvaluateSpec
     output: Store
     evaluation: Any
 
@@ -96,14 +100,13 @@ class Evaluated:
         return json.loads(self.read("metrics.json"))
 
 
-def evaluate(spec: EvaluateSpec, between: Callable[[], object] = lambda: None) -> Evaluated:
+def evaluate(spec: ResolvedEvaluateSpec, between: Callable[[], object] = lambda: None) -> Evaluated:
     """What the job does once Ray is up; `between` happens when the artworks are chosen."""
-    from artquant.cli.score import make_recipe
-    from artquant.pipelines.evaluate import choose, run_evaluation, score_spec
+    from artquant.pipelines.evaluate import choose, run_evaluation
 
     chosen = choose(spec)
     between()
-    evaluation = run_evaluation(spec, make_recipe(score_spec(spec)), chosen)
+    evaluation = run_evaluation(spec, recipe_for(spec), chosen)
     return Evaluated(spec, open_store(str(spec.output)), evaluation)
 
 
@@ -138,7 +141,7 @@ def test_every_annotated_artwork_has_a_score_or_is_named_with_the_reason(evaluat
 def test_nothing_is_published_and_nothing_is_left_in_the_staging_area(evaluated: Evaluated) -> None:
     names = ("spec.yaml", "scores.parquet", "rejects.parquet", "report.html", "metrics.json")
     assert {info.key for info in evaluated.output.list()} == {f"evaluations/first/{name}" for name in names}
-    assert EvaluateSpec.model_validate(yaml.safe_load(evaluated.read("spec.yaml"))) == evaluated.spec
+    assert ResolvedEvaluateSpec.model_validate(yaml.safe_load(evaluated.read("spec.yaml"))) == evaluated.spec
 
 
 def test_each_row_joins_the_models_answer_to_what_people_said_of_the_same_picture(
@@ -221,14 +224,14 @@ def test_too_many_rejects_fail_the_run_and_say_where_the_reasons_are(local_ray: 
     for name in "abc":
         pictures.put(name, b"no picture " + name.encode())
     (tmp_path / "ratings.csv").write_text("artwork_id,score\na,3\nb,4\nc,5\n")
-    rated = Rated(pictures, {}, AnnotationSpec(uri=str(tmp_path / "ratings.csv"), images=pictures.uri))
+    rated = Rated(pictures, {}, ResolvedAnnotationSpec(uri=str(tmp_path / "ratings.csv"), images=pictures.uri))
     output = open_store(f"file:{tmp_path}/out")
     with pytest.raises(RunFailed, match=r"3 of 3 artworks got no score.*evaluations/second/rejects.parquet"):
         evaluate(spec_for(rated, output, checkpoint, run_id="second"))
     assert {info.key for info in output.list()} == {"evaluations/second/spec.yaml", "evaluations/second/rejects.parquet"}
     pictures.put("a", jpeg(paint(1), 96))
     with pytest.raises(RunFailed, match=r"1 of 3 artworks got a score, and it takes 2"):
-        evaluate(spec_for(rated, output, checkpoint, run_id="third", max_failed_fraction=1.0))
+        evaluate(spec_for(rated, output, checkpoint, run_id="third", max_rejected_fraction=1.0))
 
 
 def choose(rated: Rated, checkpoint: Path, **changes: Any):

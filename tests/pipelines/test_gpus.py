@@ -8,9 +8,9 @@ import pytest
 import ray
 
 from artquant.config import EngineSpec, FetchSpec, FitSpec
-from artquant.errors import RunFailed, UserError
-from artquant.pipelines.score import check_capacity
-from artquant.storage import Store
+from artquant.core.errors import RunFailed, UserError
+from artquant.pipelines.run import check_capacity
+from artquant.storage.store import Store
 from tests.pipelines.conftest import NUM_GPUS
 from tests.pipelines.engines import REDS, GrantedEngine, red_score
 from tests.pipelines.runs import Scorer, spec_for

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from artquant.errors import Reject, RunFailed
+from artquant.core.errors import Reject, RunFailed
+from artquant.core.schema import RejectClass
 from artquant.pipelines.in_hand import MAX_DEATHS, MAX_DEATHS_AT_FIRST, MAX_OPENINGS, OPENING, InHand
-from artquant.schema import RejectClass
 from tests.processes import ROOT
 
 WORK = """

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from artquant.config import FetchSpec
-from artquant.errors import Reject
-from artquant.memory import ByteBudget
+from artquant.core.errors import Reject
+from artquant.core.memory import ByteBudget
+from artquant.core.schema import RejectClass
+from artquant.paintings import jpeg, paint
 from artquant.pipelines.loader import Loader
-from artquant.schema import RejectClass
-from artquant.storage import Fetched, open_store
+from artquant.storage.store import Fetched, open_store
 from tests.pipelines.engines import red_picture
 from tests.processes import ROOT
 
@@ -80,6 +81,80 @@ def test_all_come_in_order_and_few_are_held_whoever_is_slow(
     assert watched.most <= 4 * threads + decode_threads  # those that are being decoded have made room already, or are about to
 
 
+class AtATime:
+    """Calls each of which waits until `num` are under way, and how many ever were."""
+
+    def __init__(self, num: int):
+        self.barrier, self.lock = threading.Barrier(num), threading.Lock()
+        self.now = self.most = 0
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        self.barrier.wait(timeout=30)  # raises where fewer come
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_so_many_objects_are_in_flight_as_there_are_threads(uri: str, threads: int) -> None:
+    loader, at_a_time = Loader(uri, SIZE, FetchSpec(threads=threads)), AtATime(threads)
+    fetch = loader.store.fetch
+
+    def watched(key: str, **options: Any) -> Fetched:
+        with at_a_time:
+            return fetch(key, **options)
+
+    loader.store.fetch = watched  # type: ignore[method-assign]
+    _, loading = loader.begin(rows(range(12)))
+    assert [loaded.result(timeout=60)["reject_class"] for loaded in loading] == [""] * 12
+    assert at_a_time.most == threads
+
+
+@pytest.mark.parametrize("decode_threads", [1, 3])
+def test_so_many_pictures_are_decoded_at_a_time_as_there_are_threads_for_it(
+    uri: str, monkeypatch: pytest.MonkeyPatch, decode_threads: int
+) -> None:
+    from artquant.images import square as images
+
+    at_a_time, load = AtATime(decode_threads), images.load
+
+    def watched(*given: Any, **options: Any) -> images.Picture:
+        with at_a_time:
+            return load(*given, **options)
+
+    monkeypatch.setattr(images, "load", watched)
+    _, loading = Loader(uri, SIZE, FetchSpec(threads=4, decode_threads=decode_threads)).begin(rows(range(12)))
+    assert [loaded.result(timeout=60)["reject_class"] for loaded in loading] == [""] * 12
+    assert at_a_time.most == decode_threads
+
+
+@pytest.mark.parametrize("cap, reject_class", [(SIZE * SIZE, ""), (SIZE * SIZE - 1, "too_large")])
+def test_a_picture_with_more_pixels_than_the_cap_is_refused(uri: str, cap: int, reject_class: str) -> None:
+    from artquant.results.thumbnails import thumbnail_of
+
+    fetch = FetchSpec(max_pixels=cap)
+    _, loading = Loader(uri, SIZE, fetch).begin(rows(range(1)))
+    assert loading[0].result(timeout=30)["reject_class"] == reject_class
+    assert (thumbnail_of(open_store(uri), fetch, "000.png") is None) == bool(reject_class)
+
+
+def test_a_jpeg_is_decoded_at_full_size_where_that_is_set(tmp_path: Path) -> None:
+    from artquant.images import square as images
+
+    data = jpeg(paint(3), 400)
+    open_store(str(tmp_path)).put("large.jpg", data)
+    expected = [images.load(data, SIZE, fast=fast).pixels for fast in (True, False)]
+    assert not np.array_equal(*expected), "the premise"
+    for full_decode in (False, True):
+        pixels, loading = Loader(str(tmp_path), SIZE, FetchSpec(full_decode=full_decode)).begin([{"artwork_id": "large.jpg", "etag": ""}])
+        assert loading[0].result(timeout=30)["reject_class"] == ""
+        assert np.array_equal(pixels[0], expected[full_decode])
+
+
 def test_what_cannot_be_had_or_decoded_is_black_and_says_why(uri: str) -> None:
     store = open_store(uri)
     store.put("002.png", b"<html>")
@@ -124,7 +199,7 @@ def test_a_decoding_thread_leaves_the_caller_its_torch_threads(uri: str) -> None
 
 
 def test_pixels_are_the_same_as_loaded_alone(uri: str) -> None:
-    from artquant import images
+    from artquant.images import square as images
 
     store = open_store(uri)
     pixels, loading = Loader(uri, 40, FetchSpec(threads=2)).begin(rows(range(3)))
@@ -135,7 +210,7 @@ def test_pixels_are_the_same_as_loaded_alone(uri: str) -> None:
 
 DIES_AT_SEVEN = """
 import os, sys
-from artquant import images
+from artquant.images import square as images
 from artquant.config import FetchSpec
 from artquant.pipelines.in_hand import InHand
 from artquant.pipelines.loader import Loader
@@ -199,21 +274,18 @@ class Recorded(ByteBudget):
         return super().holding(num_bytes)
 
 
-@pytest.mark.parametrize("user", ["loader", "theory", "score"])
+@pytest.mark.parametrize("user", ["loader", "thumbnails"])
 def test_whoever_decodes_holds_his_share_of_the_budget_that_the_spec_sets(uri: str, monkeypatch: pytest.MonkeyPatch, user: str) -> None:
-    from artquant.pipelines import score, theory
+    from artquant.results import thumbnails
 
     budgets: list[Recorded] = []
-    monkeypatch.setattr(f"artquant.pipelines.{user}.decode_budget", lambda megabytes: budgets.append(Recorded(megabytes)) or budgets[-1])
+    module = "pipelines.loader" if user == "loader" else "results.thumbnails"
+    monkeypatch.setattr(f"artquant.{module}.decode_budget", lambda megabytes: budgets.append(Recorded(megabytes)) or budgets[-1])
     fetch, store = FetchSpec(decode_memory_mb=7), open_store(uri)
     if user == "loader":
         _, loading = Loader(uri, SIZE, fetch).begin(rows(range(1)))
         assert loading[0].result(timeout=30)["reject_class"] == ""
-    elif user == "theory":
-        stage = object.__new__(theory.TheoryStage)
-        stage.fetch, stage.store, stage.image_size = fetch, store, SIZE
-        assert stage._load("000.png").shape == (SIZE, SIZE, 3)
     else:
-        assert score.thumbnail_of(store, fetch, "000.png")
+        assert thumbnails.thumbnail_of(store, fetch, "000.png")
     (budget,) = budgets
     assert budget.num_bytes == budget.free == 7 << 20 and budget.held == [20 * SIZE * SIZE]

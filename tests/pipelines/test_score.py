@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from artquant import images
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS, reject_schema, score_schema
 from artquant.engines.torch_engine import TorchEngine
+from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
-from artquant.report.facts import THUMBNAIL_SIZE
-from artquant.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS, reject_schema, score_schema
-from artquant.storage import Store, open_store
+from artquant.records.run import THUMBNAIL_SIZE
+from artquant.storage.store import Store, open_store
 from tests.picture_files import make_picture_files
 from tests.pipelines.runs import Run, Scorer, spec_for, spelled_out
 from tests.reference import SHARED

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import artquant.pipelines.score as score_job
+from artquant.core.errors import RunFailed, UserError
 from artquant.engines import Engine
-from artquant.errors import RunFailed, UserError
-from artquant.storage import Store
+from artquant.storage.store import Store
 from tests.pipelines.engines import POISON_RED, REDS, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
 from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
 from tests.stores import contents
@@ -70,8 +70,8 @@ def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer
     assert rows.num_rows == len(REDS)
     for name in list(REDS)[: len(REDS) // 2]:
         source.put(name, b"<html>")
-    with pytest.raises(RunFailed, match=r"20 of 40 .*max_failed_fraction=0\.4"):
-        scorer.score(spec_for(source, output, run_id="tonight", max_failed_fraction=0.4))
+    with pytest.raises(RunFailed, match=r"20 of 40 .*max_rejected_fraction=0\.4"):
+        scorer.score(spec_for(source, output, run_id="tonight", max_rejected_fraction=0.4))
     after = contents(output)
     assert {key: data for key, data in after.items() if not key.startswith("runs/tonight/")} == before
     assert read_by_glob(output, "scores").equals(rows) and read_by_glob(output, "rejects").num_rows == 0
@@ -163,7 +163,7 @@ def test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed(
     monkeypatch.setattr(Store, "put", put_unless)
     source.put("web.png", b"<html>")
     with pytest.raises(RunFailed, match="1 of 41 artworks were rejected"):
-        scorer.score(spec_for(source, output, max_failed_fraction=0))
+        scorer.score(spec_for(source, output, max_rejected_fraction=0))
     assert not list(output.list("_staging"))
 
 

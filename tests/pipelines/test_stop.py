@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.pipelines.engines import red_picture
 from tests.processes import command_of, eventually, start_job, start_make

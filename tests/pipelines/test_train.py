@@ -9,15 +9,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artquant.annotations.split import split_annotations
 from artquant.cli.train import recipe_of
-from artquant.config import AnnotationSpec, EngineSpec, EvaluateSpec, FetchSpec, FitSpec, LossSpec, MeasuredEngineSpec, SightSpec, TrainSpec
-from artquant.errors import RunFailed, UserError
+from artquant.config import (
+    EngineSpec,
+    FetchSpec,
+    FitSpec,
+    LossSpec,
+    MeasuredEngineSpec,
+    PlacedTrainSpec,
+    ResolvedAnnotationSpec,
+    ResolvedTrainSpec,
+    VisionWarmupSpec,
+    resolved,
+)
+from artquant.core.errors import RunFailed, UserError
 from artquant.paintings import jpeg, paint
-from artquant.pipelines import train
-from artquant.pipelines.evaluate import score_spec
+from artquant.pipelines import promotion, train
+from artquant.records.training import Verdict
 from artquant.registry import Registry
-from artquant.report.training_facts import Verdict
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 from tests.training.conftest import annotations
 
 SEEDS = range(1_000_000, 1_000_060)
@@ -38,12 +49,14 @@ def collection(s3_store: Store) -> Store:
     return folder
 
 
-def spec_of(collection: Store, **changes) -> TrainSpec:
-    fit = dict(steps=4, batch_size=4, accumulate=1, learning_rate=1e-3, checkpoint_every=4, dtype="float32", num_cpus=0.5)
-    given = AnnotationSpec(
+def spec_of(collection: Store, **changes) -> PlacedTrainSpec:
+    fit = dict(
+        steps=4, batch_size=4, gradient_accumulation_steps=1, learning_rate=1e-3, checkpoint_interval=4, dtype="float32", num_cpus=0.5
+    )
+    given = ResolvedAnnotationSpec(
         uri=collection.uri_of("ratings.parquet"), images=collection.uri_of("art"), validation_fraction=0.2, test_fraction=0.25
     )
-    spec = TrainSpec(
+    spec = PlacedTrainSpec(
         annotations=given,
         output=collection.uri_of("out"),
         registry=collection.uri_of("out/models"),
@@ -54,13 +67,13 @@ def spec_of(collection: Store, **changes) -> TrainSpec:
     return spec.model_copy(update=changes)
 
 
-def trained(spec: TrainSpec) -> train.Trained:
-    splits = train.split_annotations(spec.annotations)
+def trained(spec: PlacedTrainSpec) -> train.Trained:
+    splits = split_annotations(spec.annotations)
     train.check(spec, splits)
     digest = train.run_digest(spec, splits, None)
     run_id = train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))
     return train.run_training(
-        spec.model_copy(update={"run_id": run_id}), splits, None, digest, partial(recipe_of, engine=spec.judging_engine)
+        resolved(ResolvedTrainSpec, spec, run_id=run_id), splits, None, digest, partial(recipe_of, engine=spec.judging_engine)
     )
 
 
@@ -91,21 +104,21 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
 
 def test_what_cannot_be_trained_on_is_refused(collection):
     spec = spec_of(collection)
-    splits = train.split_annotations(spec.annotations)
+    splits = split_annotations(spec.annotations)
     with pytest.raises(UserError, match=r"fewer than one step takes \(4096\)"):
         train.check(spec.model_copy(update={"fit": FitSpec(batch_size=1024)}), splits)
-    with pytest.raises(UserError, match="sight.columns names 'weather', which the annotations do not have"):
-        train.check(spec.model_copy(update={"sight": SightSpec(steps=5, columns=("weather",))}), splits)
+    with pytest.raises(UserError, match="vision_warmup.columns names 'weather', which the annotations do not have"):
+        train.check(spec.model_copy(update={"vision_warmup": VisionWarmupSpec(steps=5, columns=("weather",))}), splits)
     with pytest.raises(UserError, match="No artwork fell to the test split"):
         no_test = spec.annotations.model_copy(update={"test_fraction": 0.0})
-        train.check(spec, train.split_annotations(no_test))
-    with pytest.raises(UserError, match="below .*set annotations.images"):
-        train.split_annotations(spec.annotations.model_copy(update={"images": collection.uri_of("elsewhere")}))
+        train.check(spec, split_annotations(no_test))
+    with pytest.raises(UserError, match="below .*correct annotations.images"):
+        split_annotations(spec.annotations.model_copy(update={"images": collection.uri_of("elsewhere")}))
 
 
 def test_the_runs_name_follows_what_it_is_trained_on(collection):
     spec = spec_of(collection)
-    splits = train.split_annotations(spec.annotations)
+    splits = split_annotations(spec.annotations)
     digest = train.run_digest(spec, splits, None)
     elsewhere = spec.model_copy(update={"output": "s3://other/place", "promote": "never", "run_id": "x"})
     assert train.run_digest(elsewhere, splits, None) == digest
@@ -117,8 +130,9 @@ def verdict(better_by: float, num: int = 200, **changes) -> Verdict:
     human = rng.normal(size=num)
     noise = rng.normal(size=num)
     scores = {"candidate": human + noise * (1 - better_by), "current": human + noise}
-    spec = TrainSpec(run_id="new", output="file:/tmp", **changes)
-    return train.judge(spec, "old", human, scores)
+    annotations = ResolvedAnnotationSpec(uri="r.csv", images="art")
+    spec = ResolvedTrainSpec(run_id="new", annotations=annotations, output="file:/tmp", registry="file:/tmp", **changes)
+    return promotion.judge(spec, "old", promotion.HeldOut([str(i) for i in range(num)], human, scores), "shadow.html")
 
 
 def test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin():
@@ -131,23 +145,32 @@ def test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_
     assert not verdict(0.5, promote="never").promoted
 
 
-def test_training_and_judging_end_workers_that_stall_after_the_specs_time(collection, local_ray, monkeypatch):
+def test_a_candidate_that_is_better_by_chance_alone_is_not_promoted():
+    """The difference itself is above the margin and its interval's lower end is not."""
+    by_chance = verdict(0.02, num=20, margin=0.001)
+    assert by_chance.difference > by_chance.margin > by_chance.low
+    assert not by_chance.promoted and "not above the margin" in by_chance.why
+    sure = verdict(0.5)
+    between = (sure.low + sure.difference) / 2
+    assert not verdict(0.5, margin=between).promoted and verdict(0.5, margin=sure.low - 1e-6).promoted
+
+
+def test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says(collection, local_ray, monkeypatch):
     seen = []
 
     def fit(task):
-        seen.append(task.pictures.stall_seconds)
+        seen.append((task.pictures.stall_seconds, task.pictures.fetch.threads, task.output_uri, task.run_id))
         raise RunFailed("it was looked at")
 
-    def predict(spec, *others):
-        seen.append(spec.stall_minutes)
+    def predict(run, *others):
+        seen.append((run.stall_minutes, run.fetch.threads, run.output, run.run_id))
         raise RunFailed("it was looked at")
 
     monkeypatch.setattr(train, "fit", fit)
-    monkeypatch.setattr(train, "predict", predict)
-    spec = spec_of(collection, stall_minutes=3.0, run_id="stalls")
+    monkeypatch.setattr(promotion, "predict", predict)
+    spec = spec_of(collection, stall_minutes=3.0, run_id="stalls", fetch=FetchSpec(threads=7), output=collection.uri_of("elsewhere"))
     with pytest.raises(RunFailed, match="it was looked at"):
         trained(spec)
     with pytest.raises(RunFailed, match="it was looked at"):
-        train.held_out(spec, train.split_annotations(spec.annotations), {"candidate": None})
-    assert seen == [180.0, 3.0]
-    assert score_spec(EvaluateSpec(stall_minutes=3.0)).stall_minutes == 3.0
+        promotion.score_held_out(resolved(ResolvedTrainSpec, spec), split_annotations(spec.annotations), {"candidate": None})
+    assert seen == [(180.0, 7, spec.output, "stalls"), (3.0, 7, spec.output, "stalls-candidate")]

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from artquant.config import FetchSpec, FitSpec, LossSpec, TrainSpec
-from artquant.errors import RunFailed
+from artquant.core.errors import RunFailed
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.pipelines.feed import PictureFeed
-from artquant.storage import Store
+from artquant.storage.store import Store
 from artquant.training.data import Task
 from artquant.training.state import RunState
 from artquant.training.trainer import fit
@@ -36,17 +36,24 @@ def task(gallery, checkpoint, s3_store, local_ray) -> Task:
         loss=LossSpec(score=1.0),
         fetch=FetchSpec(threads=4),
         fit=FitSpec(
-            steps=60, batch_size=2, accumulate=1, learning_rate=1e-3, checkpoint_every=10, dtype="float32", max_failures=2, num_cpus=0.5
+            steps=60,
+            batch_size=2,
+            gradient_accumulation_steps=1,
+            learning_rate=1e-3,
+            checkpoint_interval=10,
+            dtype="float32",
+            max_failures=2,
+            num_cpus=0.5,
         ),
     )
     table = annotations(SEEDS)
     output = s3_store.child(f"training-{secrets.token_hex(6)}").uri
     parent = Checkpoint.open(str(checkpoint))
-    return Task(spec, "run", output, "d", table.slice(0, 24), table.slice(24), parent, PictureFeed(gallery.uri, spec.fetch, 60.0), None)
+    return Task(spec, "run", output, "d", table.slice(0, 24), table.slice(24), parent, PictureFeed(gallery.uri, spec.fetch, 60.0))
 
 
 def state_of(task: Task) -> RunState:
-    from artquant.storage import open_store
+    from artquant.storage.store import open_store
 
     return RunState(open_store(task.output_uri), task.run_id)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from artquant.config import EngineSpec
-from artquant.errors import RunFailed
-from artquant.storage import Store
+from artquant.core.errors import RunFailed
+from artquant.storage.store import Store
 from tests.engines.vllm_worker import needs_vllm
 from tests.pipelines.engines import RedEngine
 from tests.pipelines.runs import Run, Scorer, spec_for
@@ -43,16 +43,16 @@ class BreaksOnce:
 def test_a_night_with_vllm_gives_the_rows_of_a_night_with_torch_though_an_engine_dies(
     scorer: Scorer, published: Run, checkpoint: Path, s3_folder: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import artquant.cli.score as job
+    from artquant.engines import recipe as recipes
 
     flag = tmp_path / "broken"
-    make_recipe = job.make_recipe
+    make_recipe = recipes.make_recipe
 
-    def breaking(spec):
-        recipe = make_recipe(spec)
+    def breaking(*given):
+        recipe = make_recipe(*given)
         return type(recipe)(**{**vars(recipe), "open": BreaksOnce(checkpoint, flag)})
 
-    monkeypatch.setattr(job, "make_recipe", breaking)
+    monkeypatch.setattr("tests.recipes.make_recipe", breaking)
     engine = {"name": "vllm", "num_gpus": 1, "device": "cpu", "critique": True, "batch_size": 8}
     run = scorer.score(spec_for(published.source, s3_folder, model=checkpoint, engine=engine))
     assert flag.exists()

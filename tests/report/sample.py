@@ -8,10 +8,11 @@ from functools import cache
 
 import numpy as np
 
-from artquant.images import Picture, thumbnail
-from artquant.report.facts import THUMBNAIL_SIZE, Artwork, Findings, OutputFile, RunReport, StageTime
-from artquant.report.summary import Summary, with_thumbnails
-from artquant.schema import LEVELS, PROBABILITY_COLUMNS
+from artquant.core.schema import LEVELS, PROBABILITY_COLUMNS
+from artquant.images.square import Picture, thumbnail
+from artquant.records.run import THUMBNAIL_SIZE, Artwork, Findings, OutputFile, RunReport, StageTime
+from artquant.results.summary import Summary
+from artquant.results.thumbnails import with_thumbnails
 
 LEVEL_VALUES = (10.0, 7.5, 5.0, 3.5, 1.0)
 
@@ -106,7 +107,7 @@ def report(**changes: object) -> RunReport:
             OutputFile("scores/model=artquant-small/run_date=2026-11-21/part-00000.parquet", 412, 184_211),
             OutputFile("rejects/run_date=2026-11-21/part-00000.parquet", 3, 4_120),
         ],
-        "config": {"input": {"uri": "s3://museum/collection"}, "max_failed_fraction": 0.05},
+        "config": {"input": {"uri": "s3://museum/collection"}, "max_rejected_fraction": 0.05},
     }
     facts.update(changes)
     if "findings" not in facts:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from artquant import metrics
-from artquant.evaluation import CalibrationBin, Subgroup
-from artquant.metrics import Interval
-from artquant.report.evaluation_facts import EvaluationReport, Miss, Theory
-from artquant.report.training_facts import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
+from artquant.agreement import metrics
+from artquant.agreement.evaluation import CalibrationBin, Subgroup
+from artquant.agreement.metrics import Interval
+from artquant.agreement.records import EvaluationReport, Miss, Theory
+from artquant.records.training import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
 from tests.report.sample import LEVEL_VALUES, painting
 
 START = datetime(2026, 11, 21, 2, 10, 4, tzinfo=UTC)
@@ -47,7 +47,7 @@ def training(**changes: object) -> TrainingReport:
     curve = [
         LossPoint(
             step,
-            {"sight": 4.2 * 0.55 ** (step / 60) + 0.02 * random.random() + 0.05}
+            {"vision_warmup": 4.2 * 0.55 ** (step / 60) + 0.02 * random.random() + 0.05}
             if step <= 200
             else {
                 "description": 1.1 + 3.0 * np.exp(-(step - 200) / 170) + 0.05 * random.normal(),

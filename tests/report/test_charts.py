@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from artquant.core.schema import LEVELS
 from artquant.report import charts
-from artquant.schema import LEVELS
 from tests.report import sample
 
 

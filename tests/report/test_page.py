@@ -14,12 +14,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from artquant.images import Picture, thumbnail
+from artquant.core import format
+from artquant.core.schema import RejectClass, score_schema
+from artquant.images.square import Picture, thumbnail
+from artquant.records.run import THUMBNAIL_SIZE, Findings, OutputFile, RejectExample
 from artquant.report import words
-from artquant.report.facts import THUMBNAIL_SIZE, Findings, OutputFile, RejectExample
-from artquant.report.page import MAX_FILES, render, visible
-from artquant.report.summary import Summary, with_thumbnails
-from artquant.schema import RejectClass, score_schema
+from artquant.report.page import MAX_FILES, render
+from artquant.report.text import visible
+from artquant.results.summary import Summary
+from artquant.results.thumbnails import with_thumbnails
 from tests.report import sample
 from tests.report.outline import Outline
 from tests.report.sample import EMPTY
@@ -166,7 +169,7 @@ def test_the_queries_run_in_duckdb_as_they_stand(tmp_path):
     ],
 )
 def test_durations_never_show_sixty_of_anything(seconds, expected):
-    assert words.duration(seconds) == expected
+    assert format.duration(seconds) == expected
     assert words.headline(sample.report(findings=EMPTY, finished_at=sample.report(findings=EMPTY).started_at + timedelta(seconds=seconds)))
 
 
@@ -175,4 +178,4 @@ def test_durations_never_show_sixty_of_anything(seconds, expected):
     [(0, "0 B"), (999, "999 B"), (4120, "4.1 kB"), (999_600, "1.0 MB"), (184_211_000, "184 MB"), (3e15, "3,000 TB")],
 )
 def test_sizes_are_read_at_a_glance(num_bytes, expected):
-    assert words.file_size(num_bytes) == expected
+    assert format.file_size(num_bytes) == expected

@@ -8,11 +8,11 @@ import re
 import numpy as np
 import pytest
 
-from artquant.metrics import Interval
+from artquant.agreement.metrics import Interval
+from artquant.core.format import figure, signed
 from artquant.report import intervals, plots
 from artquant.report.axes import fitting, linear, logarithmic
 from artquant.report.metric_rows import metric_rows
-from artquant.report.words import figure, signed
 from tests.report import studies
 
 UNIT = linear("", [0.0, 1.0], 6)

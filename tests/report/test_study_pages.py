@@ -7,11 +7,11 @@ import math
 
 import pytest
 
-from artquant.metrics import Interval
+from artquant.agreement.metrics import Interval
+from artquant.records.training import Flip, LossPoint, Validation
 from artquant.report import evaluation_page, shadow_page, training_page
 from artquant.report.evaluation_page import render_evaluation
 from artquant.report.shadow_page import render_shadow
-from artquant.report.training_facts import Flip, LossPoint, Validation
 from artquant.report.training_page import render_training
 from tests.report import studies
 from tests.report.outline import text_of
@@ -69,8 +69,8 @@ def test_validations_that_are_all_without_a_number_are_told_not_drawn():
 
 
 def test_a_single_point_of_a_loss_is_drawn_and_one_that_is_not_finite_is_not():
-    page = render_training(studies.training(curve=[LossPoint(10, {"score": 1.5, "sight": math.nan})], validations=[]))
-    assert page.count("training at 10: 1.500") == 1 and "Loss: sight" in page
+    page = render_training(studies.training(curve=[LossPoint(10, {"score": 1.5, "vision_warmup": math.nan})], validations=[]))
+    assert page.count("training at 10: 1.500") == 1 and "Loss: vision warm-up" in page
 
 
 def test_rejected_rows_are_listed_largest_reason_first_with_file_and_row():

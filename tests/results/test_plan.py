@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from artquant.errors import UserError
+from artquant.core.errors import UserError
+from artquant.core.schema import Reason, plan_schema
 from artquant.results.plan import LARGE_SHARD, SMALL_SHARD, Plan, due, id_sum, refuse_overlap, write_plan
-from artquant.schema import Reason, plan_schema
-from artquant.storage import ObjectInfo, Store, open_store
+from artquant.storage.store import ObjectInfo, Store, open_store
 
 KEY = "runs/night-1/plan.parquet"
 

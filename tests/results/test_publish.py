@@ -13,12 +13,12 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 
-from artquant.errors import RunFailed, UserError
+from artquant.core.errors import RunFailed, UserError
+from artquant.core.schema import reject_schema, score_schema
 from artquant.results import layout
 from artquant.results.plan import PlanSummary, id_sum
 from artquant.results.publish import Part, drop_staging, placed, publish, read_footer, reconcile, write_part
-from artquant.schema import reject_schema, score_schema
-from artquant.storage import Store, open_store
+from artquant.storage.store import Store, open_store
 
 DAY = date(2026, 11, 21)
 IDS = [f"a/{i}.jpg" for i in range(20)]

@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from artquant import images
-from artquant.config import FitSpec, LossSpec, SightSpec, TrainSpec
+from artquant.config import FitSpec, LossSpec, TrainSpec, VisionWarmupSpec
+from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import attributes_of, jpeg, paint
 from artquant.training.data import Task
 from tests.checkpoints import save_random_checkpoint
 
 SEEDS = range(1_000_000, 1_000_030)
+SIGMAS = (0.8, None, 0.0, None)  # of the raters; 0.0: they all agree
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def annotations(seeds: range) -> pa.Table:
         {
             "artwork_id": [f"{seed}.jpg" for seed in seeds],
             "score": [min(10.0, max(1.0, painting.score)) for painting in paintings],
-            "sigma": pa.array([None if seed % 3 else 0.8 for seed in seeds], pa.float64()),
+            "sigma": pa.array([SIGMAS[seed % 4] for seed in seeds], pa.float64()),
             **{part: [getattr(painting, part) for painting in paintings] for part in ("perception", "cognition", "emotion")},
             "subject": [attributes_of(painting.latents)["subject"] for painting in paintings],
             "harmony": [painting.latents.harmony for painting in paintings],
@@ -63,7 +64,7 @@ def gallery(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def parent(tmp_path_factory) -> Checkpoint:
-    from artquant.prompts import Prompts
+    from artquant.core.prompts import Prompts
 
     texts = Prompts(max_critique_tokens=20)
     folder = save_random_checkpoint(tmp_path_factory.mktemp("parent") / "random", scale=3.0, max_critique_tokens=texts.max_critique_tokens)
@@ -74,11 +75,13 @@ def parent(tmp_path_factory) -> Checkpoint:
 def make_task(gallery, parent, tmp_path):
     """`make_task(fit, name=..., ...)`: a task over 24 artworks, six to judge by, in a folder of its own."""
 
-    def make(name: str = "run", from_nothing: bool = False, sight: int = 0, loss: LossSpec | None = None, lora=None, **fit) -> Task:
-        options = dict(steps=4, batch_size=3, accumulate=2, learning_rate=3e-3, checkpoint_every=2, dtype="float32", max_failures=0)
+    def make(name: str = "run", from_nothing: bool = False, warmup_steps: int = 0, loss: LossSpec | None = None, lora=None, **fit) -> Task:
+        options = dict(
+            steps=4, batch_size=3, gradient_accumulation_steps=2, learning_rate=3e-3, checkpoint_interval=2, dtype="float32", max_failures=0
+        )
         spec = TrainSpec(
             loss=loss or LossSpec(score=1.0),
-            sight=SightSpec(steps=sight, columns=("subject", "harmony") if sight else ()),
+            vision_warmup=VisionWarmupSpec(steps=warmup_steps, columns=("subject", "harmony") if warmup_steps else ()),
             fit=FitSpec(**{**options, **fit}),
             **({"lora": lora} if lora else {}),
         )
@@ -92,7 +95,6 @@ def make_task(gallery, parent, tmp_path):
             validation=table.slice(24),
             checkpoint=None if from_nothing else parent,
             pictures=FolderSource(str(gallery)),
-            board=None,
         )
 
     return make

@@ -1,4 +1,4 @@
-"""Another backbone than mPLUG-Owl2 (a small random LLaVA) learns by the same lessons, and what it has learnt is a model like any other."""
+"""Another backbone than mPLUG-Owl2 (a small random LLaVA) learns by the same examples, and what it has learnt is a model like any other."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from artquant.cli.score import make_recipe, with_current_model
 from artquant.cli.train import parent_of
-from artquant.config import LoraSpec, LossSpec, ScoreSpec, SightSpec, TrainSpec
+from artquant.config import EngineSpec, LoraSpec, LossSpec, TrainSpec, VisionWarmupSpec
+from artquant.core.errors import UserError
 from artquant.engines.chat_engine import ChatEngine
-from artquant.errors import UserError
+from artquant.engines.recipe import make_recipe, open_checkpoint
 from artquant.model.checkpoint import Checkpoint
 from artquant.registry import Registry
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 from artquant.training import loop
-from artquant.training.chat_student import student_of
+from artquant.training.chat_training_model import make_training_model
 from artquant.training.data import Task
-from artquant.training.lessons import Tutor, collate
+from artquant.training.examples import ExampleBuilder, collate
 from artquant.training.network import make_network
 from tests.chat_checkpoints import MARKED, SIZE, byte_level_tokenizer, save_chat_checkpoint
 from tests.training.test_loop import broken_off, trained
@@ -54,7 +54,7 @@ def model_of(task: Task) -> Checkpoint:
 
 
 def test_losses_fall_and_the_saved_folder_scores_and_can_be_the_current_model(task_of, tmp_path):
-    task = task_of(steps=18, checkpoint_every=6, loss=LossSpec(score=1.0, parts=("emotion",)))
+    task = task_of(steps=18, checkpoint_interval=6, loss=LossSpec(score=1.0, parts=("emotion",)))
     history, _ = trained(task)
     first, last = history.curve[0]["losses"], history.curve[-1]["losses"]
     assert last["description"] < 0.8 * first["description"] and last["score"] < 0.8 * first["score"]
@@ -64,10 +64,9 @@ def test_losses_fall_and_the_saved_folder_scores_and_can_be_the_current_model(ta
     registry = Registry(open_store(str(tmp_path / "models")))
     registry.publish("learnt", Path(model.folder), {"model_digest": model.model_digest})
     registry.promote("learnt")
-    spec = with_current_model(ScoreSpec(model="current", output=str(tmp_path), registry=str(tmp_path / "models")), is_embedded=False)
     for name in ("generation_config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja"):
         assert (Path(model.folder) / name).read_bytes() == (Path(task.checkpoint.folder) / name).read_bytes()
-    recipe = make_recipe(spec)
+    recipe = make_recipe(open_checkpoint(registry.current_uri()), EngineSpec())
     assert (recipe.identity.model_id, recipe.identity.model_digest) == ("learnt", model.model_digest)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
     assessment = recipe.open().assess(pixels, critique=True)
@@ -79,17 +78,17 @@ def test_losses_fall_and_the_saved_folder_scores_and_can_be_the_current_model(ta
 def test_training_sees_the_very_prompts_that_the_engine_asks(task_of, parent):
     task = task_of()
     network = make_network(task.spec, parent, [])
-    tutor = Tutor(network.processor, network.prompts, (), network.max_length)
-    lessons = [tutor.lessons({"score": score}) for score in (9.9, 1.0, 5.0)]
+    builder = ExampleBuilder(network.processor, network.prompts, (), network.max_length)
+    examples = [builder.examples({"score": score}) for score in (9.9, 1.0, 5.0)]
     targets, is_there = np.eye(5)[:3], np.ones(3, bool)
     pixels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-    student = student_of(network, None).eval()
+    training_model = make_training_model(network, None).eval()
     with torch.no_grad():
-        found = student(collate(np.arange(3), lessons, targets, pixels, is_there), True, judges=True)["probabilities"]
+        found = training_model(collate(np.arange(3), examples, targets, pixels, is_there), True, return_probabilities=True)["probabilities"]
     assert np.allclose(found.numpy(), ChatEngine.load(parent).assess(pixels).probabilities, atol=1e-5)
     tokenizer = network.processor.tokenizer
-    assert tokenizer.decode(lessons[1][0].ids).endswith("<|start|>assistant\nThe quality of the painting is bad.<|end|>")
-    assert tokenizer.decode(lessons[1][0].ids[lessons[1][0].level_position]) == " bad"
+    assert tokenizer.decode(examples[1][0].ids).endswith("<|start|>assistant\nThe quality of the painting is bad.<|end|>")
+    assert tokenizer.decode(examples[1][0].ids[examples[1][0].level_position]) == " bad"
 
 
 def test_lora_teaches_the_queries_and_values_of_the_language_model_and_all_that_sees(task_of, parent):
@@ -111,7 +110,7 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(task_of,
 
 
 def test_artworks_of_which_nothing_is_said_change_nothing(task_of):
-    task = task_of(steps=1, checkpoint_every=1, loss=ONLY_SCORES, batch_size=2, accumulate=1)
+    task = task_of(steps=1, checkpoint_interval=1, loss=ONLY_SCORES, batch_size=2, gradient_accumulation_steps=1)
     index = task.train.schema.get_field_index("score")
     silent = task.train.set_column(index, "score", [[None] * len(task.train)]).cast(task.train.schema)
     loop.run(replace(task, train=silent), 0, 1, torch.device("cpu"))
@@ -122,5 +121,5 @@ def test_artworks_of_which_nothing_is_said_change_nothing(task_of):
 def test_what_such_a_backbone_cannot_learn_by_is_refused(parent, tmp_path):
     spec = TrainSpec(model=parent.location, lora=LoraSpec(rank=2))
     assert parent_of(spec) == parent
-    with pytest.raises(UserError, match=r"sight.steps=5 is a school of mPLUG-Owl2 alone: set sight.steps=0 for .*\.$"):
-        parent_of(spec.model_copy(update={"sight": SightSpec(steps=5)}))
+    with pytest.raises(UserError, match=r"vision_warmup.steps=5 needs mPLUG-Owl2: set vision_warmup.steps=0 for .*\.$"):
+        parent_of(spec.model_copy(update={"vision_warmup": VisionWarmupSpec(steps=5)}))

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from artquant.config import LoraSpec, LossSpec
-from artquant.errors import RunFailed
+from artquant.core.errors import RunFailed
 from artquant.model.checkpoint import Checkpoint
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.state import History, RunState
+from tests.training.steps import UNCLIPPED, assert_close, gradients
 
 CPU = torch.device("cpu")
 
@@ -50,7 +51,7 @@ def broken_off(task: Task, step: int, monkeypatch) -> None:
 
 
 def test_losses_fall_and_the_best_weights_can_be_loaded(make_task):
-    task = make_task(steps=30, checkpoint_every=10)
+    task = make_task(steps=30, checkpoint_interval=10)
     history, _ = trained(task)
     first, last = history.curve[0]["losses"], history.curve[-1]["losses"]
     assert last["description"] < 0.8 * first["description"]
@@ -73,10 +74,10 @@ def test_a_run_that_was_killed_ends_with_the_weights_of_an_unbroken_one(step, ma
 
 
 def test_a_network_from_nothing_first_learns_to_see_and_goes_on_too(make_task, monkeypatch):
-    unbroken, expected = trained(make_task("unbroken", from_nothing=True, sight=2, steps=2))
-    assert set(unbroken.curve[0]["losses"]) == {"sight"}
-    assert set(unbroken.curve[1]["losses"]) == {"sight", "description", "score"}
-    task = make_task("broken", from_nothing=True, sight=2, steps=2)
+    unbroken, expected = trained(make_task("unbroken", from_nothing=True, warmup_steps=2, steps=2))
+    assert set(unbroken.curve[0]["losses"]) == {"vision_warmup"}
+    assert set(unbroken.curve[1]["losses"]) == {"vision_warmup", "description", "score"}
+    task = make_task("broken", from_nothing=True, warmup_steps=2, steps=2)
     broken_off(task, 3, monkeypatch)
     _, weights = trained(task)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
@@ -89,9 +90,9 @@ def test_streamed_pictures_teach_what_kept_ones_do(make_task):
 
 
 def test_accumulation_changes_no_gradient(make_task):
-    _, once = trained(make_task("once", steps=1, batch_size=6, accumulate=1, checkpoint_every=1))
-    _, twice = trained(make_task("twice", steps=1, batch_size=3, accumulate=2, checkpoint_every=1))
-    assert all(torch.allclose(once[name], twice[name], atol=2e-4) for name in once if once[name].is_floating_point())
+    once = gradients(make_task("once", batch_size=6, gradient_accumulation_steps=1, **UNCLIPPED))
+    twice = gradients(make_task("twice", batch_size=3, gradient_accumulation_steps=2, **UNCLIPPED))
+    assert_close(twice, once)
 
 
 def test_lora_leaves_the_language_model_as_it_was(make_task, parent):
@@ -108,7 +109,7 @@ def test_lora_leaves_the_language_model_as_it_was(make_task, parent):
 
 
 def test_an_artwork_that_vanished_teaches_nothing_and_is_counted(make_task):
-    task = make_task(steps=8, checkpoint_every=8)
+    task = make_task(steps=8, checkpoint_interval=8)
     ids = task.train.column("artwork_id").to_pylist()
     gone = task.train.set_column(0, "artwork_id", pa.array(["gone.jpg", *ids[1:]]))
     history, _ = trained(replace(task, train=gone))
@@ -139,7 +140,7 @@ def test_a_run_of_that_name_with_other_data_is_refused(make_task):
 
 
 def test_only_the_best_and_the_last_checkpoint_are_kept(make_task):
-    task = make_task(steps=8, checkpoint_every=1)
+    task = make_task(steps=8, checkpoint_interval=1)
     history, _ = trained(task)
     kept = {info.key for info in state_of(task).store.list() if info.key.endswith(".pt")}
     assert kept == {f"step-{step:08d}.pt" for step in {history.best_step, 8}}
@@ -151,5 +152,5 @@ def test_a_memory_that_does_not_suffice_is_named(make_task, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(loop.Worker, "_step", too_much)
-    with pytest.raises(RunFailed, match=r"does not suffice for fit.batch_size=3: make it smaller and fit.accumulate larger"):
+    with pytest.raises(RunFailed, match=r"Out of memory on cpu with fit.batch_size=3: lower it and raise fit.gradient_accumulation_steps"):
         loop.run(make_task(), 0, 1, CPU)

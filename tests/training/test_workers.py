@@ -1,5 +1,6 @@
 """Two workers learn what one learns from the same rows, under DDP and FSDP; also where one of them has nothing of a task."""
 
+import json
 import multiprocessing
 import os
 import socket
@@ -12,7 +13,7 @@ import torch.distributed as dist
 
 from artquant.config import LoraSpec
 from artquant.model.checkpoint import Checkpoint
-from artquant.storage import open_store
+from artquant.storage.store import open_store
 from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.order import step_rows
@@ -23,13 +24,33 @@ def work(rank: int, world_size: int, port: int, task: Task) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
-    loop.run(task, rank, world_size, torch.device("cpu"))
+    learn(task, rank, world_size)
     dist.destroy_process_group()
+
+
+def learn(task: Task, rank: int = 0, world_size: int = 1) -> None:
+    """Runs the task, and leaves the norms of its steps' gradients in `norms.json`."""
+    norms, clip = [], torch.nn.utils.clip_grad_norm_
+
+    def noted(*given):
+        norm = clip(*given)
+        norms.append(float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm))
+        return norm
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.utils, "clip_grad_norm_", noted)
+        loop.run(task, rank, world_size, torch.device("cpu"))
+    if rank == 0:
+        RunState(open_store(task.output_uri), task.run_id).store.put("norms.json", json.dumps(norms).encode())
+
+
+def norms_of(task: Task) -> list[float]:
+    return json.loads(RunState(open_store(task.output_uri), task.run_id).store.get("norms.json"))
 
 
 def weights_of(task: Task, world_size: int = 1) -> dict[str, torch.Tensor]:
     if world_size == 1:
-        loop.run(task, 0, 1, torch.device("cpu"))
+        learn(task)
     else:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -61,14 +82,23 @@ def test_two_workers_learn_what_one_learns_from_the_same_rows(strategy, lora, ma
     from dataclasses import replace
 
     rank = LoraSpec(rank=lora, dropout=0.0)
-    alone = make_task("alone", steps=3, batch_size=1, accumulate=2, learning_rate=1e-4, checkpoint_every=3, lora=rank)
+    alone = make_task("alone", steps=3, batch_size=1, gradient_accumulation_steps=2, learning_rate=1e-4, checkpoint_interval=3, lora=rank)
     both = make_task(
-        "both", steps=3, batch_size=1, accumulate=1, learning_rate=1e-4, checkpoint_every=3, num_workers=2, strategy=strategy, lora=rank
+        "both",
+        steps=3,
+        batch_size=1,
+        gradient_accumulation_steps=1,
+        learning_rate=1e-4,
+        checkpoint_interval=3,
+        num_workers=2,
+        strategy=strategy,
+        lora=rank,
     )
     one = weights_of(replace(alone, train=half_without_texts(alone)))
     two = weights_of(replace(both, train=half_without_texts(both)), world_size=2)
     assert one.keys() == two.keys()
-    # Adam's first steps are the gradient's sign: where that is nought but for rounding, workers may differ by two steps.
+    assert norms_of(both) == pytest.approx(norms_of(alone), rel=1e-3) and len(norms_of(both)) == 3  # Adam does not see their length
+    # Adam's first steps are the gradient's sign: where that is zero but for rounding, workers may differ by two steps.
     differing = np.mean([(one[name] - two[name]).abs().gt(2e-5).float().mean().item() for name in one])
     assert differing < 0.01
     model = Checkpoint.open(f"{both.output_uri}/training/both/model").load_model(torch.float32)

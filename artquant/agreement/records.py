@@ -1,0 +1,64 @@
+"""The plain records that the evaluation page is drawn from. A figure that could not be computed is nan or None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+from artquant.agreement.evaluation import CalibrationBin, Subgroup
+from artquant.agreement.metrics import Interval
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Mean entropies in nats of `num` artworks; Y score level, D description, Z image. The bound: H(Y|Z) <= H(Y|D) + H(D|Z)."""
+
+    num: int
+    h_y_given_d: Interval
+    h_d_given_z: Interval
+    h_y_given_z: Interval
+    bound_holds: bool  # on the means
+    bound_holds_share: float  # of artworks, each on its own
+
+
+class Miss(NamedTuple):
+    artwork_id: str
+    human: float
+    predicted: float
+    thumbnail: bytes | None  # JPEG
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Everything that the page says about one evaluation. Datetimes carry a time zone; `config` holds no secret.
+
+    `human`, `predicted`, `fitted` (predicted, after the logistic fit) and `open_set_mass` have one value per artwork, in the same order.
+    """
+
+    run_id: str
+    model_id: str
+    model_digest: str
+    engine: str
+    split: str
+    started_at: datetime
+    finished_at: datetime
+    num_artworks: int
+    num_rejected: int
+    metrics: Mapping[str, Interval]
+    human: Sequence[float]
+    predicted: Sequence[float]
+    fitted: Sequence[float]
+    calibration: Sequence[CalibrationBin]
+    coverage: Mapping[float, float]  # nominal share -> share of artworks whose human score lies inside the predicted interval
+    spread: Sequence[tuple[float, float]]  # predicted score_std, raters' std, of the artworks where both are known
+    open_set_mass: Sequence[float]
+    subgroups: Sequence[Subgroup]
+    theory: Theory | None
+    misses: Sequence[Miss]  # the worst first
+    config: Mapping[str, object]
+
+    @property
+    def seconds(self) -> float:
+        return (self.finished_at - self.started_at).total_seconds()

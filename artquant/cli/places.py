@@ -1,0 +1,179 @@
+"""Where a job reads and writes, and which model is meant; the embedded store if none is named."""
+
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from artquant.cli.sample import fill_annotations, fill_sample
+from artquant.cli.terminal import say
+from artquant.config import (
+    AnnotationSpec,
+    EvaluateSpec,
+    PlacedTrainSpec,
+    ResolvedAnnotationSpec,
+    ResolvedEvaluateSpec,
+    ResolvedScoreSpec,
+    ScoreSpec,
+    TrainSpec,
+    resolved,
+)
+from artquant.core.errors import UserError
+from artquant.core.home import home
+from artquant.core.scale import Scale
+from artquant.registry import Registry
+from artquant.results import layout
+from artquant.results.plan import due, refuse_overlap
+from artquant.storage.embedded import BUCKET, EmbeddedStore
+from artquant.storage.store import FetchError, Store, open_store
+
+Reopen = str | None
+"""The command that opens the store again where it is the embedded one."""
+
+
+@contextmanager
+def score_places(spec: ScoreSpec) -> Iterator[tuple[ResolvedScoreSpec, Reopen]]:
+    """Yield the spec with its input, output and model filled in. Raises UserError."""
+    if spec.input and spec.output:
+        yield _with_score_places(spec, spec.input, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
+        return
+    refuse_other_stores({name: getattr(spec, name) for name in ("input", "output", "model", "base", "registry")}, "input and output")
+    for uri in (spec.input, spec.output):
+        if uri and not uri.startswith("s3://"):
+            open_store(uri)  # an address of another kind is refused before anything is started
+    with embedded_bucket() as (bucket, reopen):
+        if not spec.input:
+            fill_sample(bucket)
+        source, output = spec.input or bucket.uri_of("sample"), spec.output or bucket.uri_of("results")
+        yield _with_score_places(spec, source, output, spec.registry or bucket.uri_of("models")), reopen
+
+
+def _with_score_places(spec: ScoreSpec, source: str, output: str, registry: str) -> ResolvedScoreSpec:
+    """Replace `model=current` by the address of the model that is current now, which never changes.
+
+    So a promotion during the run affects no part of it, and the run's spec says which model it was.
+    """
+    source, output = open_store(source).uri, open_store(output).uri
+    check_score_places(spec, source, output)
+    if spec.model != "current":
+        return resolved(ResolvedScoreSpec, spec, input=source, output=output)
+    registry = open_store(registry).uri
+    return resolved(ResolvedScoreSpec, spec, input=source, output=output, registry=registry, model=meant_model(spec.model, registry))
+
+
+def meant_model(model: str | None, registry: str, is_optional: bool = False) -> str | None:
+    """Resolve `current` to the address of the current model, and return any other model as it is.
+
+    With `is_optional`, no model means the current one too, if there is one. Raises UserError for `current` if no model is current.
+    """
+    models = Registry(open_store(registry))
+    if model == "current" or (model is None and is_optional and models.current()):
+        return models.current_uri()
+    return model
+
+
+def check_score_places(spec: ScoreSpec, input_uri: str, output_uri: str) -> None:
+    """Raise UserError if the input cannot be read or holds no artwork, or the output cannot be written or already has such a run."""
+    source, store = open_store(input_uri), open_store(output_uri)
+    source.check_readable()
+    refuse_overlap(input_uri, output_uri)
+    next(due(source.list(), source.uri_of, spec.exclude, Counter()))
+    check_output(store, layout.run_key(spec.run_id, "plan.parquet"), f"a run {spec.run_id}")
+
+
+def check_output(store: Store, key: str, what: str) -> None:
+    """Raise UserError if the output already has `key`, and with it `what`, or cannot be written."""
+    try:
+        is_taken = store.exists(key)
+    except FetchError as error:
+        raise UserError(f"Cannot read {store.uri}: {error.message}; check the address and what the credentials allow.") from error
+    if is_taken:
+        raise UserError(f"{store.uri} has {what} already: choose another run_id.")
+    store.check_writable()
+
+
+@contextmanager
+def train_places(spec: TrainSpec) -> Iterator[tuple[PlacedTrainSpec, Reopen]]:
+    """Yield the spec with its annotations, output, registry and model filled in. Raises UserError."""
+    with _annotated_places(spec) as ((annotations, output, registry), reopen):
+        model = meant_model(spec.model, registry)
+        yield resolved(PlacedTrainSpec, spec, annotations=annotations, output=output, registry=registry, model=model), reopen
+
+
+@contextmanager
+def evaluate_places(spec: EvaluateSpec) -> Iterator[tuple[ResolvedEvaluateSpec, Reopen]]:
+    """Do as :func:`train_places`, except that a missing model means the registry's current one, if there is one. Raises UserError."""
+    with _annotated_places(spec) as ((annotations, output, registry), reopen):
+        model = meant_model(spec.model, registry, is_optional=True)
+        open_store(annotations.images).check_readable()
+        check_output(open_store(output), layout.evaluation_key(spec.run_id, "spec.yaml"), f"an evaluation {spec.run_id}")
+        yield resolved(ResolvedEvaluateSpec, spec, annotations=annotations, output=output, registry=registry, model=model), reopen
+
+
+@contextmanager
+def _annotated_places(spec: TrainSpec | EvaluateSpec) -> Iterator[tuple[tuple[ResolvedAnnotationSpec, str, str], Reopen]]:
+    """Yield the annotations, the output and the registry by their addresses."""
+    ratings, output, registry = spec.annotations, spec.output, spec.registry
+    if ratings.uri and ratings.images and output:
+        yield _whole(ratings, ratings.uri, ratings.images, output, registry or f"{output.rstrip('/')}/models"), None
+        return
+    addresses = {"annotations.uri": ratings.uri, "annotations.images": ratings.images}
+    addresses |= {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
+    refuse_other_stores(addresses, "annotations.uri, annotations.images and output")
+    for uri in (ratings.images, output):
+        if uri and not uri.startswith("s3://"):
+            open_store(uri)  # an address of another kind is refused before anything is started
+    with embedded_bucket() as (bucket, reopen):
+        uri, images = (ratings.uri, ratings.images) if ratings.uri and ratings.images else fill_annotations(bucket, spec.sample_size)
+        yield _whole(ratings, uri, images, output or bucket.uri_of("results"), registry or bucket.uri_of("models")), reopen
+
+
+def _whole(ratings: AnnotationSpec, uri: str, images: str, output: str, registry: str) -> tuple[ResolvedAnnotationSpec, str, str]:
+    annotations = resolved(ResolvedAnnotationSpec, ratings, uri=uri, images=open_store(images).uri)
+    return annotations, open_store(output).uri, open_store(registry).uri
+
+
+def check_annotations(spec: AnnotationSpec, output: str | None) -> None:
+    """Raise UserError if only some of the ratings, their pictures and the output are given, or the levels' values are not a scale."""
+    addresses = {"annotations.uri": spec.uri, "annotations.images": spec.images, "output": output}
+    missing = [name for name, address in addresses.items() if not address]
+    if missing and len(missing) < len(addresses):
+        named = " and ".join(name for name in addresses if name not in missing)
+        verb = "is" if len(missing) == 1 else "are"
+        raise UserError(f"{' and '.join(missing)} {verb} needed too, beside {named}: give all three, or none for the sample annotations.")
+    try:
+        Scale(spec.level_values)
+    except ValueError as error:
+        raise UserError(f"annotations.level_values cannot be used: {error}.") from error
+
+
+def refuse_other_stores(addresses: Mapping[str, str | None], needed: str) -> None:
+    """Raise UserError if an address lies in another S3 store than the embedded one, which is about to be started."""
+    for name, uri in addresses.items():
+        if uri and uri.startswith("s3://") and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
+            raise UserError(f"{name}={uri} lies in another store than the embedded one: give {needed}, so that none is started.")
+
+
+@contextmanager
+def embedded_bucket() -> Iterator[tuple[Store, str]]:
+    """Run an S3 server for the block with the environment set to find it; yield its bucket and the command that starts it again."""
+    folder = home() / "store"
+    with EmbeddedStore(folder) as server, _environment(server.environment):
+        say(f"Started an S3 store on 127.0.0.1:{server.port}, data in {folder}")
+        yield open_store(f"s3://{BUCKET}"), f"{shlex.quote(sys.executable)} -m artquant.storage.embedded {shlex.quote(str(folder))}"
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set these values in the process's environment for the block, and remove those that would belong to another store."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

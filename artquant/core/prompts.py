@@ -1,0 +1,77 @@
+"""What the model is asked. The prompts travel with a checkpoint (`artquant.json`); the defaults are those of the published weights."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from artquant.core.scale import Scale
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS
+
+FILE_NAME = "artquant.json"
+IMAGE_PLACEHOLDER = "<|image|>"
+
+
+def turns(prompt: str) -> tuple[str, str]:
+    """Split a prompt into the question and the beginning of the answer, without its template, for a network with a template of its own.
+
+    `turns("USER: Good?\\n<|image|> ASSISTANT: It is")` is `("Good?", "It is")`.
+    """
+    question, answer = prompt.split(IMAGE_PLACEHOLDER)
+    return question.strip().removeprefix("USER:").strip(), answer.strip().removeprefix("ASSISTANT:").strip()
+
+
+def _critique_prompts() -> dict[str, str]:
+    aspects = {
+        "perception": "its composition, colour, line and light",
+        "cognition": "its subject, symbolism, technique and style",
+        "emotion": "its mood and what it makes a viewer feel",
+    }
+    return {
+        part: f"USER: Describe the {part} of this painting: {aspects[part]}.\n{IMAGE_PLACEHOLDER} ASSISTANT:" for part in CRITIQUE_PARTS
+    }
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One prompt for the score, one for each part of the critique. The image stands last: all before it is the same for every artwork.
+
+    Raises ValueError where a prompt has not just one image, where the critique's prompts, answered in one batch, do not end alike,
+    or where the level values are no scale.
+    """
+
+    score: str = f"USER: How would you rate the quality of this painting?\n{IMAGE_PLACEHOLDER} ASSISTANT: The quality of the painting is"
+    critique: dict[str, str] = field(default_factory=_critique_prompts)
+    level_values: tuple[float, ...] = Scale().values
+    max_critique_tokens: int = 160
+
+    def __post_init__(self) -> None:
+        for prompt in (self.score, *self.critique.values()):
+            if prompt.count(IMAGE_PLACEHOLDER) != 1:
+                raise ValueError(f"a prompt has {IMAGE_PLACEHOLDER} once, not {prompt.count(IMAGE_PLACEHOLDER)} times: {prompt!r}")
+        if set(self.critique) != set(CRITIQUE_PARTS):
+            raise ValueError(f"the critique has the parts {', '.join(CRITIQUE_PARTS)}, not {', '.join(self.critique)}")
+        if len({prompt.split(IMAGE_PLACEHOLDER)[1] for prompt in self.critique.values()}) != 1:
+            raise ValueError("the critique's prompts must have the same text behind the image")
+        Scale(tuple(self.level_values))
+
+    @property
+    def scale(self) -> Scale:
+        return Scale(tuple(self.level_values))
+
+    @property
+    def digest(self) -> str:
+        """Changes with every character that the model is asked, with the levels and with their values."""
+        return hashlib.sha256(json.dumps([asdict(self), LEVELS], sort_keys=True).encode()).hexdigest()[:16]
+
+    def save(self, folder: str | Path) -> None:
+        (Path(folder) / FILE_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Prompts":
+        """Load the prompts of a checkpoint folder, or the published ones if it has none."""
+        path = Path(folder) / FILE_NAME
+        if not path.is_file():
+            return cls()
+        document = json.loads(path.read_text())
+        return cls(**{**document, "level_values": tuple(document["level_values"])})

@@ -1,0 +1,146 @@
+"""Every column that the product reads or writes is named here, once, with its Arrow type.
+
+`pyarrow` is imported inside the functions: this module is read by rooms that must import without it.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+LEVELS = ("excellent", "good", "fair", "poor", "bad")  # best first; the order of every probability vector
+PROBABILITY_COLUMNS = tuple(f"p_{level}" for level in LEVELS)
+CRITIQUE_PARTS = ("perception", "cognition", "emotion")
+
+# Columns that several rooms name.
+ARTWORK_ID, URI, ETAG, SIZE_BYTES = "artwork_id", "uri", "etag", "size_bytes"
+REASON, RUN_ID = "reason", "run_id"
+REJECT_CLASS, MESSAGE, ATTEMPTS = "reject_class", "message", "attempts"
+SCORE, SCORE_STD, LEVEL, CRITIQUE_STATUS = "score", "score_std", "level", "critique_status"
+PIXELS, AT = "pixels", "at"  # between stages only: a decoded picture; when the row was made
+
+
+class CritiqueStatus(StrEnum):
+    """What became of a critique."""
+
+    OK = "ok"
+    TRUNCATED = "truncated"  # the longest text that is allowed ended it
+    NOT_REQUESTED = "not_requested"
+
+
+class RejectClass(StrEnum):
+    MISSING = "missing"  # the object is not there any more
+    DENIED = "denied"
+    THROTTLED = "throttled"
+    TIMEOUT = "timeout"
+    EMPTY = "empty"  # no bytes, or an image of zero width or height
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"  # an image, of a kind or variant that is not decoded
+    POISON = "poison"  # the engine, or its whole process, fails on this artwork alone
+    BAD_SCORES = "bad_scores"  # the engine answered with non-finite numbers
+
+    @property
+    def is_transient(self) -> bool:
+        """True where the next run should try again although neither the object nor the model did change."""
+        return self in _TRANSIENT
+
+
+_TRANSIENT = frozenset({RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT})
+
+
+class Reason(StrEnum):
+    """Why an artwork is in tonight's plan."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    MODEL = "model"
+    RETRY = "retry"
+    FORCED = "forced"
+
+
+def plan_schema() -> pa.Schema:
+    """One row an artwork that is due; a row group is one shard."""
+    import pyarrow as pa
+
+    return pa.schema([(ARTWORK_ID, pa.string()), (URI, pa.string()), (ETAG, pa.string()), (SIZE_BYTES, pa.int64()), (REASON, pa.string())])
+
+
+def score_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            (ARTWORK_ID, pa.string()),
+            (URI, pa.string()),
+            (ETAG, pa.string()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            (SCORE, pa.float64()),
+            (SCORE_STD, pa.float64()),
+            (LEVEL, pa.string()),
+            *[(name, pa.float64()) for name in PROBABILITY_COLUMNS],
+            ("open_set_mass", pa.float64()),
+            ("entropy", pa.float64()),
+            ("needs_review", pa.bool_()),
+            *[(part, pa.string()) for part in CRITIQUE_PARTS],
+            (CRITIQUE_STATUS, pa.string()),
+            ("model_id", pa.string()),
+            ("model_digest", pa.string()),
+            ("prompt_digest", pa.string()),
+            ("preprocessing_digest", pa.string()),
+            ("dtype", pa.string()),
+            (REASON, pa.string()),
+            (RUN_ID, pa.string()),
+            ("scored_at", pa.timestamp("us", tz="UTC")),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )
+
+
+def reject_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            (ARTWORK_ID, pa.string()),
+            (URI, pa.string()),
+            (ETAG, pa.string()),
+            (REJECT_CLASS, pa.string()),
+            (MESSAGE, pa.string()),
+            (ATTEMPTS, pa.int32()),
+            ("model_id", pa.string()),
+            (REASON, pa.string()),
+            (RUN_ID, pa.string()),
+            ("rejected_at", pa.timestamp("us", tz="UTC")),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )
+
+
+def evaluation_schema() -> pa.Schema:
+    """A score row beside what people said. The scores of both, and the fitted one, are on the annotations' scale."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            *score_schema(),
+            ("human_score", pa.float64()),
+            ("human_std", pa.float64()),  # of the artwork's raters
+            ("human_level", pa.string()),  # by the hard rule (`Scale.level`), as predicted_level; `level` is the likeliest one
+            ("num_raters", pa.int64()),
+            ("predicted_score", pa.float64()),
+            ("predicted_level", pa.string()),
+            ("fitted_score", pa.float64()),
+            ("entropy_given_text", pa.float64()),  # H(Y|D), nats; null where the theory was not looked at
+            ("description_nll", pa.float64()),  # H(D|Z), nats
+            ("num_description_tokens", pa.int64()),
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )

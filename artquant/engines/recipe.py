@@ -1,0 +1,124 @@
+"""From a model's address to an engine that every worker can open, checked before anything is started."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from artquant.config import EngineSpec
+from artquant.core.errors import UserError
+from artquant.core.home import home
+from artquant.core.identity import Identity
+from artquant.engines import Engine
+
+if TYPE_CHECKING:
+    from artquant.model.checkpoint import Checkpoint
+
+TINY = Path(__file__).resolve().parent.parent / "checkpoints" / "artquant-tiny"
+
+
+@dataclass(frozen=True)
+class EngineRecipe:
+    """How a worker gets its engine, and what its scores depend on."""
+
+    open: Callable[[], Engine]
+    identity: Identity
+    image_size: int
+    level_values: tuple[float, ...]
+    description: str  # "torch on cpu, float32"
+    engine: EngineSpec  # what `open` opens, resolved
+    open_network: Callable[[], Engine] | None = None  # the torch engine, where `artquant.engines.theory` can ask its network
+
+
+def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = False) -> EngineRecipe:
+    """Return how workers get the checkpoint's engine. Raises UserError if it cannot be used."""
+    check_usable_once(checkpoint)
+    from artquant.engines.open import engine_label, open_engine, precision_tag, resolve
+
+    resolved = resolve(engine, checkpoint.is_mplug_owl2)
+    torch_engine = resolved.model_copy(update={"name": "torch"})
+    return EngineRecipe(
+        open=partial(open_engine, resolved, checkpoint),
+        identity=checkpoint.identity(precision_tag(resolved), full_decode),
+        image_size=checkpoint.image_size,
+        level_values=checkpoint.prompts.level_values,
+        description=engine_label(resolved),
+        engine=resolved,
+        open_network=partial(open_engine, torch_engine, checkpoint) if checkpoint.is_mplug_owl2 else None,
+    )
+
+
+def open_checkpoint(location: str | None, base: str | None = None) -> Checkpoint:
+    """Open a checkpoint, by default artquant-tiny, in the time it takes to read its files. Raises UserError if there is none."""
+    from artquant.model.checkpoint import Checkpoint
+
+    location = location or str(TINY)
+    with refusing(location):
+        return Checkpoint.open(location, base)
+
+
+def check_usable_once(checkpoint: Checkpoint) -> None:
+    """Run :func:`check_usable`, unless the same code has already found the same files usable: the check imports torch and transformers."""
+    seen = home() / "usable-models" / f"{checkpoint.model_digest}-{code_digest()}"
+    if seen.exists():
+        return
+    check_usable(checkpoint)
+    with suppress(OSError):  # then it is checked again next time
+        seen.parent.mkdir(parents=True, exist_ok=True)
+        seen.touch()
+
+
+def code_digest() -> str:
+    """Return a digest of what decides whether a checkpoint is usable: the network code, and the packages it builds on."""
+    from importlib.metadata import version
+
+    total = hashlib.sha256(" ".join(version(name) for name in ("torch", "transformers", "peft", "tokenizers")).encode())
+    room = Path(__file__).resolve().parent.parent / "model"
+    for path in (Path(__file__), *sorted(room.glob("*.py"))):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def check_usable(checkpoint: Checkpoint) -> None:
+    """Check the processor, the prompts and the names and shapes of the weights, but not the weights themselves. Raises UserError.
+
+    A damaged or incomplete checkpoint is thus refused here at once, and not by each worker.
+    """
+    with refusing(checkpoint.location):
+        import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
+        from artquant.model.chat import max_length
+
+        quieten_transformers()
+        processor, prompts = checkpoint.load_processor(), checkpoint.prompts
+        processor.level_token_ids(prompts.score)
+        model, missing = checkpoint.load_skeleton()
+        if model.config.is_encoder_decoder or not model.can_generate():
+            raise ValueError(f"{checkpoint.backbone!r} does not go on with a text, as scores and critiques need it")
+        longest = max(len(processor.encode_prompt(prompt)) for prompt in (prompts.score, *prompts.critique.values()))
+        if longest >= max_length(model.config):
+            raise ValueError(f"a prompt takes {longest} tokens, and it reads {max_length(model.config)} with the answer")
+        if missing:
+            raise ValueError(f"its weights lack {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
+
+
+def quieten_transformers() -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+@contextmanager
+def refusing(location: str) -> Iterator[None]:
+    """Turn whatever the libraries raise over a damaged file into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error

@@ -1,0 +1,54 @@
+"""What every stage of a pipeline shares, so that a stage defines only `process`."""
+
+import time
+from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from artquant.pipelines.in_hand import of_this_worker
+from artquant.progress.stages import Counter, StageReport
+
+Batch = dict[str, np.ndarray]
+InputT = TypeVar("InputT", contravariant=True)
+OutputT = TypeVar("OutputT")
+
+
+class WorkerSettings(Protocol):
+    """What each stage's settings have."""
+
+    @property
+    def stall_seconds(self) -> float: ...
+    @property
+    def counter(self) -> Counter: ...
+
+
+class Stage(Generic[InputT, OutputT]):
+    """A worker of one stage: it keeps the journal of what is in hand, and counts, times and reports what `process` returns."""
+
+    def __init__(self, name: str, settings: WorkerSettings):
+        self.in_hand = of_this_worker(settings.stall_seconds)
+        while self.in_hand.news:  # what became of the worker before this one
+            settings.counter.note.remote(self.in_hand.news.pop(0))
+        self.report = StageReport(settings.counter, name)
+
+    def process(self, batch: InputT) -> Iterator[OutputT]:
+        """One batch of Ray Data in, any number of blocks out."""
+        raise NotImplementedError
+
+    def count(self, output: OutputT) -> tuple[int, int]:
+        """Rows of a block, and how many of them this stage rejected."""
+        raise NotImplementedError
+
+    def __call__(self, batch: InputT) -> Iterator[OutputT]:
+        outputs = self.process(batch)
+        while True:
+            started = time.monotonic()
+            try:
+                output = next(outputs)
+            except StopIteration:
+                break
+            num_rows, num_rejected = self.count(output)
+            self.report.add(num_rows, time.monotonic() - started, num_rejected)
+            yield output
+        self.report.send()

@@ -1,0 +1,102 @@
+"""Whether a candidate becomes current: both models judged on the held-out artworks, and the page that shows it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from artquant.agreement import metrics
+from artquant.annotations.split import Splits
+from artquant.config import ResolvedTrainSpec
+from artquant.engines.recipe import EngineRecipe
+from artquant.pipelines.run import ScoringRun, predict
+from artquant.progress.stages import start_counter
+from artquant.records.training import Flip, ShadowReport, Verdict
+from artquant.results.thumbnails import thumbnail_of
+from artquant.storage.store import open_store
+
+NUM_FLIPS = 12
+MIN_TESTED = 10  # artworks; fewer say nothing of which model is better
+CANDIDATE, CURRENT = "candidate", "current"
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The N test artworks that all models could score: their ids, people's scores (N,), and each model's (N,)."""
+
+    ids: list[str]
+    human: np.ndarray
+    scores: Mapping[str, np.ndarray]
+
+
+def score_held_out(spec: ResolvedTrainSpec, splits: Splits, recipes: Mapping[str, EngineRecipe]) -> HeldOut:
+    """Scores the test split with each model by the score job's own chain. Ray is running. Raises RunFailed."""
+    source, store = open_store(spec.annotations.images), open_store(spec.output)
+    ids = splits.test.column("artwork_id").to_pylist()
+    content = {artwork_id: splits.content[artwork_id] for artwork_id in ids}
+    by_model: dict[str, dict[str, float]] = {}
+    for name, recipe in recipes.items():
+        run = ScoringRun(
+            run_id=f"{spec.run_id}-{name}",
+            input=spec.annotations.images,
+            output=spec.output,
+            fetch=spec.fetch,
+            stall_minutes=spec.stall_minutes,
+        )
+        scores, _ = predict(run, recipe, content, source, store, start_counter())
+        by_model[name] = dict(zip(scores.column("artwork_id").to_pylist(), scores.column("score").to_pylist(), strict=True))
+    human = dict(zip(ids, splits.test.column("score").to_pylist(), strict=True))
+    common = [i for i in ids if human[i] is not None and all(i in scores for scores in by_model.values())]
+    return HeldOut(
+        common, np.array([human[i] for i in common]), {name: np.array([scores[i] for i in common]) for name, scores in by_model.items()}
+    )
+
+
+def judge(spec: ResolvedTrainSpec, current: str | None, tested: HeldOut, shadow_uri: str) -> Verdict:
+    """Whether the candidate becomes current: by order, or when the paired interval of the SRCC's difference lies above the margin."""
+    human, scores = tested.human, tested.scores
+    value = metrics.srcc(scores[CANDIDATE], human)
+    if current is None:
+        promoted = spec.promote != "never"
+        why = "there was no current model" if promoted else "promote=never"
+        return Verdict(spec.run_id, None, value, None, None, None, None, spec.margin, promoted, why, None)
+    paired = metrics.paired_bootstrap(metrics.srcc, scores[CANDIDATE], scores[CURRENT], human)
+    better = len(human) >= MIN_TESTED and paired.low > spec.margin
+    promoted = spec.promote == "always" or (spec.promote == "better" and better)
+    if spec.promote != "better":
+        why = f"promote={spec.promote}"
+    elif len(human) < MIN_TESTED:
+        why = f"{len(human)} held-out artworks are too few to tell"
+    else:
+        compared = "above" if better else "not above"
+        interval = f"{paired.low:+.3f} to {paired.high:+.3f}"
+        why = f"the 95 % interval of the SRCC's difference, {interval}, is {compared} the margin of {spec.margin:g}"
+    now = metrics.srcc(scores[CURRENT], human)
+    return Verdict(spec.run_id, current, value, now, paired.difference, paired.low, paired.high, spec.margin, promoted, why, shadow_uri)
+
+
+def shadow_report(spec: ResolvedTrainSpec, current: str, verdict: Verdict, tested: HeldOut) -> ShadowReport:
+    source = open_store(spec.annotations.images)
+    candidate, before = tested.scores[CANDIDATE], tested.scores[CURRENT]
+    flips = np.argsort(-np.abs(candidate - before))[:NUM_FLIPS]
+    return ShadowReport(
+        run_id=spec.run_id,
+        candidate=verdict.candidate,
+        current=current,
+        num_artworks=len(tested.ids),
+        human=tested.human.tolist(),
+        candidate_scores=candidate.tolist(),
+        current_scores=before.tolist(),
+        rank_correlation=metrics.srcc(candidate, before),
+        verdict=verdict,
+        flips=[
+            Flip(
+                tested.ids[i],
+                float(tested.human[i]),
+                float(candidate[i]),
+                float(before[i]),
+                thumbnail_of(source, spec.fetch, tested.ids[i]),
+            )
+            for i in flips
+        ],
+    )

@@ -1,0 +1,55 @@
+"""How a collection is cut into tasks and blocks, and which processes there are."""
+
+from artquant.config import EngineSpec, FetchSpec, FitSpec
+from artquant.results.plan import LARGE_SHARD, PlanSummary
+
+BLOCK_BYTES = 64 << 20
+FETCH_CPUS, WRITE_CPUS = 0.5, 0.25  # that the scheduler sets aside for each process
+_RAY_CPUS = 1.0  # for Ray Data's own tasks, one at a time at least
+
+
+def fetch_workers(spec: FetchSpec, engine: EngineSpec, num_cpus: int) -> int:
+    """Return the number of processes that only fetch and decode; zero beside engines without a GPU, which use the same cores."""
+    if spec.num_workers is not None:
+        return spec.num_workers
+    return max(1, num_cpus // 2) if engine.num_gpus else 0
+
+
+def lacking(fetch: FetchSpec, engine: EngineSpec, num_cpus: float, num_gpus: float, fit: FitSpec | None = None) -> str | None:
+    """Why a run would wait for ever with so many CPUs and GPUs, and what to do; None where they suffice."""
+    num_fetch = fetch_workers(fetch, engine, int(num_cpus))
+    cpus = {"engine": num_fetch * FETCH_CPUS + engine.num_workers * engine.num_cpus + WRITE_CPUS + _RAY_CPUS}
+    sections: dict[str, EngineSpec | FitSpec] = {"engine": engine}
+    if fit:
+        sections["fit"], cpus["fit"] = fit, fit.num_workers * fit.num_cpus
+    for name, section in sections.items():
+        asked = f"{name}.num_gpus={section.num_gpus:g}" + (
+            f" for each of {name}.num_workers={section.num_workers}" if section.num_workers > 1 else ""
+        )
+        if section.num_gpus * section.num_workers > num_gpus:
+            return (
+                f"{asked}, but Ray sees {f'{num_gpus:g}' if num_gpus else 'no'} GPU on this machine: set {name}.num_gpus=0 to use the CPU, "
+                "ask for fewer, or name a cluster that has them in RAY_ADDRESS."
+            )
+        if cpus[name] > num_cpus:
+            others = f", fetch.num_workers={num_fetch} and Ray itself included" if name == "engine" else ""
+            return (
+                f"{name}.num_workers={section.num_workers} with {name}.num_cpus={section.num_cpus:g} each needs {cpus[name]:g} of Ray's "
+                f"CPUs{others}, and this machine has {num_cpus:g}: ask for fewer workers, or name a larger cluster in RAY_ADDRESS."
+            )
+    return None
+
+
+def shards_per_task(plan: PlanSummary, num_workers: int) -> int:
+    """Return the number of shards in a task: some 2,000 artworks, but few enough that each worker gets four tasks at least.
+
+    Tasks are this large because few artworks are fetched while the last ones of a task are scored.
+    """
+    return max(1, min(LARGE_SHARD * plan.num_shards // plan.num_planned, plan.num_shards // (4 * num_workers)))
+
+
+def rows_per_block(num_planned: int, batch_size: int, num_workers: int, image_bytes: int) -> int:
+    """Artworks that travel together: whole engine batches of about BLOCK_BYTES, fewer where a small collection would not give every
+    engine some eight blocks. Every block costs the scheduler some 20 ms, whatever it holds."""
+    rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * num_workers))
+    return batch_size * max(1, rows // batch_size)

@@ -1,0 +1,166 @@
+"""What the workers have done so far, and the display that a person watches."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol, cast
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from artquant.core.format import rate
+from artquant.progress.display import RemoteMethod, beside
+
+
+@dataclass
+class StageCount:
+    num_rows: int = 0
+    num_rejected: int = 0
+    busy_seconds: float = 0.0  # summed over the stage's workers
+    first_at: float = 0.0  # monotonic seconds of the counter's process
+    last_at: float = 0.0
+
+
+class ProgressCounter:
+    """Counts rows by stage, as a Ray actor. Work that was lost and done again counts twice here: the written files are the truth."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, StageCount] = {}
+        self.notes: list[str] = []
+
+    def add(self, stage: str, num_rows: int, busy_seconds: float, num_rejected: int = 0) -> None:
+        count = self.stages.setdefault(stage, StageCount(first_at=time.monotonic() - busy_seconds))
+        count.num_rows += num_rows
+        count.num_rejected += num_rejected
+        count.busy_seconds += busy_seconds
+        count.last_at = time.monotonic()
+
+    def note(self, text: str) -> None:
+        """Something that a person who watches should read."""
+        self.notes.append(text)
+
+    def take_notes(self) -> list[str]:
+        """Those since the last call."""
+        notes, self.notes = self.notes, []
+        return notes
+
+    def snapshot(self) -> dict[str, StageCount]:
+        return self.stages
+
+
+class Counter(Protocol):
+    """A handle of the actor that is a :class:`ProgressCounter`."""
+
+    @property
+    def add(self) -> RemoteMethod: ...
+    @property
+    def note(self) -> RemoteMethod: ...
+    @property
+    def take_notes(self) -> RemoteMethod: ...
+    @property
+    def snapshot(self) -> RemoteMethod: ...
+
+
+def start_counter() -> Counter:
+    """Ray is running."""
+    return cast(Counter, ray.remote(num_cpus=0)(ProgressCounter).remote())
+
+
+def counts_of(counter: Counter) -> dict[str, StageCount]:
+    """Return the counts, or nothing if the counter died with its node: a run does not fail over what is only shown."""
+    try:
+        return cast(dict[str, StageCount], ray.get(counter.snapshot.remote()))
+    except ray.exceptions.RayError as error:
+        print(f"The counts of this run are lost: {type(error).__name__}", file=sys.stderr, flush=True)
+        return {}
+
+
+class StageReport:
+    """A worker's counts on their way to the counter, at most two calls a second: a call costs both sides half a millisecond.
+
+    Several threads may report.
+    """
+
+    def __init__(self, counter: Counter, stage: str):
+        self.counter, self.stage = counter, stage
+        self.sent_at = time.monotonic()
+        self.held = (0, 0.0, 0)
+        self.lock = threading.Lock()
+
+    def add(self, num_rows: int, busy_seconds: float, num_rejected: int) -> None:
+        with self.lock:
+            rows, seconds, rejected = self.held
+            self.held = (rows + num_rows, seconds + busy_seconds, rejected + num_rejected)
+        if time.monotonic() - self.sent_at > 0.5:
+            self.send()
+
+    def send(self) -> None:
+        with self.lock:
+            held, self.held = self.held, (0, 0.0, 0)
+            self.sent_at = time.monotonic()
+        if held[0]:
+            self.counter.add.remote(self.stage, *held)
+
+
+@contextmanager
+def show_progress(counter: Counter, total: int, stage: str) -> Iterator[None]:
+    """While the block runs: a bar with rate and time left on a terminal, else a line every ten seconds. It counts `stage`."""
+    draw = _draw_bar if sys.stderr.isatty() else _print_lines
+    with beside(partial(draw, counter, total, stage)):
+        yield
+
+
+def _count(counter: Counter, stage: str) -> StageCount:
+    return cast(StageCount, ray.get(counter.snapshot.remote()).get(stage, StageCount()))
+
+
+def _speed(count: StageCount) -> str:
+    seconds = count.last_at - count.first_at
+    return f"{rate(count.num_rows / seconds)}/s" if seconds > 0 else "starting"
+
+
+def _draw_bar(counter: Counter, total: int, stage: str, done: threading.Event) -> None:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[rejected]}", style="yellow"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task(stage, total=total, speed="starting", rejected="")
+        while True:
+            is_last = done.wait(0.5)
+            count = _count(counter, stage)
+            rejected = f"{count.num_rejected} rejected" if count.num_rejected else ""
+            display.update(task, completed=min(count.num_rows, total), speed=_speed(count), rejected=rejected)
+            for note in ray.get(counter.take_notes.remote()):
+                display.console.print(note, markup=False, highlight=False)
+            if is_last:
+                return
+
+
+def _print_lines(counter: Counter, total: int, stage: str, done: threading.Event) -> None:
+    printed_at = time.monotonic()
+    while True:
+        is_last = done.wait(1.0)
+        for note in ray.get(counter.take_notes.remote()):
+            print(note, file=sys.stderr, flush=True)
+        if is_last:
+            return
+        if time.monotonic() - printed_at < 10.0:
+            continue
+        printed_at = time.monotonic()
+        count = _count(counter, stage)
+        seconds = count.last_at - count.first_at
+        num_done = min(count.num_rows, total)  # work that was lost with a worker counts twice
+        left = f", about {seconds / count.num_rows * (total - num_done):.0f} s left" if count.num_rows and seconds else ""
+        print(f"{stage}: {num_done} of {total}, {_speed(count)}{left}", file=sys.stderr, flush=True)

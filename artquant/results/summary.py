@@ -1,0 +1,154 @@
+"""A run summed up batch by batch, in bounded memory, the same whatever the split and the order.
+
+Each worker feeds a `Summary` of its own; they are pickled and merged at the end. Nothing in it grows with the number of
+rows: counts, one histogram a level, and a few kept artworks and rejects. Sums are integers, and every tie is broken by
+artwork_id, so merging is associative and commutative to the bit.
+"""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS
+from artquant.records.run import GROUPS, Artwork, Findings, RejectExample
+
+BIN_WIDTH = 0.25
+MAX_TEXT = 1_200  # characters kept of a critique part or a message
+
+_STEPS = 1 << 16  # scores are summed in steps of 1/65,536: exact in any order, and 2e7 squares fit int64
+
+Columns = Mapping[str, Any]  # column name -> numpy array or list, all of one length
+
+
+class Summary:
+    """Counts, distribution and the artworks worth looking at, of the rows added so far.
+
+    `level_values`: the five levels' values, best first; the histogram spans from the lowest to the highest.
+    `max_works`: artworks kept in each of the gallery's groups; `max_examples`: rejects kept of each class.
+
+    Groups: best and worst by score; middling, the nearest to the middle level's value; most uncertain by score_std.
+    """
+
+    def __init__(self, level_values: Sequence[float], max_works: int = 8, max_examples: int = 5):
+        if len(level_values) != len(LEVELS):
+            raise ValueError(f"{len(LEVELS)} level values, best first, not {len(level_values)}")
+        self.level_values = tuple(float(value) for value in level_values)
+        self.max_works = max_works
+        self.max_examples = max_examples
+        self._low = min(self.level_values)
+        num_bins = max(1, int(np.ceil((max(self.level_values) - self._low) / BIN_WIDTH)))
+        self._histogram = np.zeros((len(LEVELS), num_bins), np.int64)
+        self._sum = 0
+        self._sum_of_squares = 0
+        self._num_needs_review = 0
+        self._rejects: Counter[str] = Counter()
+        self._examples: dict[str, list[RejectExample]] = {}
+        self._works: dict[str, list[tuple[float, str, Artwork]]] = {group: [] for group in GROUPS}
+
+    def add_scores(self, rows: Columns) -> None:
+        """Count rows of `score_schema()`.
+
+        Raises ValueError for a score that is not finite, or a level that is none of the five: such rows are rejects.
+        """
+        ids = rows["artwork_id"]
+        if len(ids) == 0:
+            return
+        scores = np.asarray(rows["score"], np.float64)
+        stds = np.asarray(rows["score_std"], np.float64)
+        if not (np.isfinite(scores).all() and np.isfinite(stds).all()):
+            raise ValueError("a score row holds a number that is not finite")
+        levels = [LEVELS.index(level) for level in rows["level"]]
+        bins = np.floor((scores - self._low) / BIN_WIDTH).astype(np.int64).clip(0, self._histogram.shape[1] - 1)
+        np.add.at(self._histogram, (np.array(levels), bins), 1)
+        steps = np.rint(scores * _STEPS).astype(np.int64)
+        self._sum += int(steps.sum())
+        self._sum_of_squares += int(np.dot(steps, steps))
+        self._num_needs_review += int(np.count_nonzero(np.asarray(rows["needs_review"], bool)))
+
+        make = cache(lambda row: _artwork(rows, row))
+        middle = self.level_values[len(LEVELS) // 2]
+        for group, keys in zip(GROUPS, (-scores, np.abs(scores - middle), scores, -stds), strict=True):
+            self._keep(self._works[group], keys, ids, make)
+
+    def _keep(self, works: list[tuple[float, str, Artwork]], keys: np.ndarray, ids: Sequence[str], make: Callable[[int], Artwork]) -> None:
+        """Insert the rows whose (key, artwork_id) is among the `max_works` smallest seen so far."""
+        limit = works[-1][0] if len(works) == self.max_works else np.inf
+        candidates = np.flatnonzero(keys <= limit)
+        for row in sorted(candidates.tolist(), key=lambda row: (keys[row], ids[row]))[: self.max_works]:
+            place = float(keys[row]), str(ids[row])
+            if len(works) < self.max_works or place < works[-1][:2]:
+                insort(works, (*place, make(row)), key=lambda work: work[:2])
+                del works[self.max_works :]
+
+    def add_rejects(self, rows: Columns) -> None:
+        """Count rows of `reject_schema()`."""
+        for artwork_id, reject_class, message in zip(rows["artwork_id"], rows["reject_class"], rows["message"], strict=True):
+            name = str(reject_class)
+            self._rejects[name] += 1
+            self._keep_examples(name, [RejectExample(str(artwork_id), name, _text(message) or "")])
+
+    def _keep_examples(self, name: str, examples: list[RejectExample]) -> None:
+        self._examples[name] = sorted([*self._examples.get(name, []), *examples])[: self.max_examples]
+
+    def merge(self, other: Summary) -> None:
+        """Take in all that `other` has counted; `other` is left as it was."""
+        if (self.level_values, self.max_works, self.max_examples) != (other.level_values, other.max_works, other.max_examples):
+            raise ValueError("summaries of different scales or sizes do not merge")
+        self._histogram += other._histogram
+        self._sum += other._sum
+        self._sum_of_squares += other._sum_of_squares
+        self._num_needs_review += other._num_needs_review
+        self._rejects.update(other._rejects)
+        for name, examples in other._examples.items():
+            self._keep_examples(name, examples)
+        for group, works in other._works.items():
+            self._works[group] = sorted([*self._works[group], *works], key=lambda work: work[:2])[: self.max_works]
+
+    def result(self) -> Findings:
+        num_scored = int(self._histogram.sum())
+        mean = spread = None
+        if num_scored:
+            mean = self._sum / num_scored / _STEPS
+            spread = max(0, num_scored * self._sum_of_squares - self._sum**2) ** 0.5 / num_scored / _STEPS
+        return Findings(
+            level_values=self.level_values,
+            num_scored=num_scored,
+            num_rejected=sum(self._rejects.values()),
+            num_needs_review=self._num_needs_review,
+            mean_score=mean,
+            score_spread=spread,
+            histogram_edges=tuple(self._low + BIN_WIDTH * index for index in range(self._histogram.shape[1] + 1)),
+            histogram={level: tuple(counts.tolist()) for level, counts in zip(LEVELS, self._histogram, strict=True)},
+            rejects_by_class=dict(sorted(self._rejects.items(), key=lambda item: (-item[1], item[0]))),
+            reject_examples=[example for name in sorted(self._examples) for example in self._examples[name]],
+            gallery={group: [work[2] for work in works] for group, works in self._works.items()},
+        )
+
+
+def _artwork(rows: Columns, row: int) -> Artwork:
+    critique = {part: _text(rows[part][row]) for part in CRITIQUE_PARTS if part in rows}
+    return Artwork(
+        artwork_id=str(rows["artwork_id"][row]),
+        uri=str(rows["uri"][row]),
+        width=int(rows["width"][row]),
+        height=int(rows["height"][row]),
+        score=float(rows["score"][row]),
+        score_std=float(rows["score_std"][row]),
+        level=str(rows["level"][row]),
+        probabilities=tuple(float(rows[name][row]) for name in PROBABILITY_COLUMNS),
+        open_set_mass=float(rows["open_set_mass"][row]),
+        entropy=float(rows["entropy"][row]),
+        needs_review=bool(rows["needs_review"][row]),
+        **critique,  # type: ignore[arg-type]
+    )
+
+
+def _text(value: object) -> str | None:
+    """A column's text, cut to MAX_TEXT; a missing one is None or, from pandas, a float."""
+    return value[:MAX_TEXT] if isinstance(value, str) and value else None

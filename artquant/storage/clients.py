@@ -1,0 +1,286 @@
+"""The native clients of one S3 bucket: how to connect, list, replace. Used by `artquant.storage.store` alone.
+
+Paths here are whole: below the bucket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from artquant.core.errors import UserError
+from artquant.storage.errors import Changed
+from artquant.storage.local import Listed
+from artquant.storage.patience import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_PROBE_SECONDS = 5.0
+_CONTROL_SECONDS = 120.0  # a part of 16 MiB on a slow line
+_LIST_SECONDS = 30.0
+_STALL_SECONDS = 3.0  # without a byte, at the first try
+_PART_BYTES = 16 << 20
+_SLOW_LINE = 1 << 20  # bytes a second
+
+
+def etag_of(meta: Any) -> str:
+    return (meta["e_tag"] or "").strip('"')
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "true")
+
+
+class S3:
+    """Clients of one bucket, made from the environment when first needed: one for each deadline. Only those of listings and of large
+    files try again by themselves, a page or a part at a time; everything else is tried again by the caller."""
+
+    is_remote = True
+
+    def __init__(self, bucket: str):
+        self.bucket = bucket
+        self.endpoint = _endpoint()
+        self.connection_hint = (
+            f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
+        )
+        self._clients: dict[tuple[float, float, bool], S3Store] = {}
+        self._client(_CONTROL_SECONDS)  # refuses bad settings at once
+
+    def _client(self, seconds: float, stall_seconds: float = math.inf, is_patient: bool = False) -> S3Store:
+        """Return a client that gives up on a request after `seconds`, its body included, and after `stall_seconds` without a byte."""
+        key = (seconds, min(seconds, stall_seconds), is_patient)
+        if key not in self._clients:
+            retries: dict[str, Any] = {"max_retries": 0}
+            if is_patient:
+                # The time ends the tries, not their number: a refused connection costs none.
+                retries = {"max_retries": 1000, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
+                retries["backoff"] = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2}
+            self._clients[key] = self._connect(*key[:2], retries)
+        return self._clients[key]
+
+    def _reader(self, attempt: int, seconds: float = _CONTROL_SECONDS) -> S3Store:
+        # A request that was lost costs seconds at first; a store that is only slow gets longer and longer.
+        return self._client(seconds, _STALL_SECONDS * 2 ** min(attempt - 1, 10))
+
+    def _writer(self, attempt: int, num_bytes: int = 0) -> S3Store:
+        # Powers of two, so that there are few clients.
+        patient = 2.0 ** math.ceil(math.log2(5 + num_bytes / _SLOW_LINE) + attempt - 1) if attempt < 10 else _CONTROL_SECONDS
+        return self._client(min(_CONTROL_SECONDS, patient))
+
+    def _connect(self, timeout_seconds: float, stall_seconds: float, retries: Any) -> S3Store:
+        from obstore.store import S3Store
+
+        config: dict[str, Any] = {"region": "us-east-1"}
+        timeout = timedelta(seconds=timeout_seconds)
+        client: dict[str, Any] = {"timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=5))}
+        if stall_seconds < timeout_seconds:
+            client["read_timeout"] = timedelta(seconds=stall_seconds)
+        if self.endpoint:
+            config |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
+            client["allow_http"] = self.endpoint.startswith("http://")
+        if bundle := os.environ.get("AWS_CA_BUNDLE"):
+            try:
+                with open(bundle, "rb") as file:
+                    client["root_certificate"] = file.read()
+            except OSError as error:
+                raise UserError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be read: {error.strerror}.") from error
+        provider = None
+        if not os.environ.get("AWS_ACCESS_KEY_ID") and not _is_set("AWS_SKIP_SIGNATURE"):
+            provider = _credential_chain()
+            config |= provider.config  # the profile's region
+        if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+            config["region"] = region
+        return S3Store(self.bucket, config=config, client_options=client, retry_config=retries, credential_provider=provider)  # type: ignore[arg-type]
+
+    def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]:
+        result = self._reader(attempt, timeout_seconds).get(path)
+        return bytes(result.bytes()), etag_of(result.meta)
+
+    def head(self, path: str, attempt: int = 1) -> tuple[int, str]:
+        meta = self._reader(attempt).head(path)
+        return meta["size"], etag_of(meta)
+
+    def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
+        return bytes(self._reader(attempt).get_range(path, start=start, length=length))
+
+    def put(self, path: str, data: bytes | Path, attempt: int) -> str:
+        if isinstance(data, Path):
+            if (num_bytes := data.stat().st_size) > _PART_BYTES:
+                client = self._client(_CONTROL_SECONDS, is_patient=True)
+                return etag_of(client.put(path, data, chunk_size=_PART_BYTES, max_concurrency=4))
+            with data.open("rb") as file:
+                data = file.read(num_bytes)
+        if len(data) > _PART_BYTES:
+            return etag_of(self._client(_CONTROL_SECONDS, is_patient=True).put(path, data))
+        return etag_of(self._writer(attempt, len(data)).put(path, data, use_multipart=False))
+
+    def create(self, path: str, data: bytes, attempt: int) -> str:
+        return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode="create", use_multipart=False))
+
+    def replace(self, path: str, data: bytes, etag: str, attempt: int) -> str:
+        try:
+            return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise
+            raise Changed(path) from error
+
+    def copy(self, source: str, target: str, attempt: int) -> None:
+        self._writer(attempt + 2).copy(source, target)  # the store itself moves the bytes
+
+    def delete(self, paths: Sequence[str], attempt: int) -> None:
+        self._writer(attempt + 1).delete(paths)
+
+    def list(self, root: str) -> Iterator[Listed]:
+        """List the entries below `root`, with the last slash of a key restored, which the native client strips.
+
+        So an empty `dir/` (a marker) is recognised by asking whether there is a `dir`, and of two entries with one path the second is
+        `path/`.
+        """
+        from obstore.exceptions import InvalidPathError
+
+        last = ""
+        open_paths: list[str] = []  # those of which `path/` may still come, in the order of the keys
+        try:
+            for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, chunk_size=1000):
+                for meta in page:
+                    path, size, etag = meta["path"], meta["size"], etag_of(meta)
+                    last = path
+                    while open_paths and not path.startswith(open_paths[-1]):
+                        open_paths.pop()
+                    if path == root:
+                        # `root` lies beside the collection, `root/` in it: a row only if it holds something.
+                        if size and not self._is_object(path, etag):
+                            yield f"{root}//", size, etag
+                    elif open_paths and open_paths[-1] == path:
+                        if size:
+                            yield f"{path}/", size, etag
+                    elif size or self._is_object(path):
+                        open_paths.append(path)
+                        yield path, size, etag
+        except InvalidPathError:
+            yield from self._list_odd(root, last)
+
+    def _is_object(self, path: str, etag: str = "") -> bool:
+        try:
+            found = self._client(_LIST_SECONDS, is_patient=True).head(path)
+        except FileNotFoundError:
+            return False
+        return not etag or etag_of(found) == etag
+
+    def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
+        """Goes on after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
+        import boto3
+        from botocore import UNSIGNED
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        signing = Config(signature_version=UNSIGNED) if _is_set("AWS_SKIP_SIGNATURE") else None
+        client = boto3.client(
+            "s3", endpoint_url=self.endpoint, region_name=self._client(_CONTROL_SECONDS).config.get("region"), config=signing
+        )
+        payer = {"RequestPayer": "requester"} if _is_set("AWS_REQUEST_PAYER") else {}
+        prefix = f"{root}/" if root else ""
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **payer)
+        try:
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    if entry["Size"] or not entry["Key"].endswith("/"):
+                        yield entry["Key"], entry["Size"], entry["ETag"].strip('"')
+        except ClientError as error:
+            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            raise OSError(f"status code: {status} <Code>{error.response.get('Error', {}).get('Code', '')}</Code>") from error
+        except BotoCoreError as error:
+            raise OSError(errno.EIO, str(error)) from error
+
+    def probe(self, root: str) -> bool:
+        """Tell whether there is nothing below `root` but one object of that name."""
+        from obstore.exceptions import InvalidPathError
+
+        client = self._client(_PROBE_SECONDS)
+        with contextlib.suppress(InvalidPathError):
+            if any(meta["path"] != root for page in client.list(root or None, chunk_size=2) for meta in page[:2]) or not root:
+                return False
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                client.head(root)
+                return True
+        return False
+
+    def probe_write(self, path: str) -> None:
+        client = self._client(_PROBE_SECONDS)
+        client.put(path, b"")
+        client.delete(path)
+
+
+class Ranges(io.RawIOBase):
+    """A seekable view of one object of `size_bytes`; every read is one ranged request by `read_range(start, length)`."""
+
+    def __init__(self, read_range: Callable[[int, int], bytes], size_bytes: int):
+        self._read_range = read_range
+        self._size_bytes = size_bytes
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence])
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), self._size_bytes - self._position)
+        if length <= 0:
+            return 0
+        buffer[:length] = self._read_range(self._position, length)
+        self._position += length
+        return length
+
+
+def _endpoint() -> str | None:
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if value := os.environ.get(name):
+            return _checked_endpoint(name, value)
+    if os.environ.get("AWS_ACCESS_KEY_ID") or _is_set("AWS_SKIP_SIGNATURE"):
+        return None
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
+    with contextlib.suppress(BotoCoreError):  # a profile that does not exist is refused where its credentials are sought
+        if value := Session().get_scoped_config().get("endpoint_url"):
+            return _checked_endpoint("endpoint_url of the AWS profile", value)
+    return None
+
+
+def _checked_endpoint(name: str, value: str) -> str:
+    if not re.fullmatch(r"https?://[^/@]+/?", value):
+        raise UserError(f"{name} takes http://host:port or https://host:port, without a path or credentials.")
+    return value.rstrip("/")
+
+
+def _credential_chain() -> Any:
+    """Profile, SSO, web identity, container or instance role, in boto3's order."""
+    from botocore.exceptions import BotoCoreError
+    from obstore.auth.boto3 import Boto3CredentialProvider
+
+    try:
+        return Boto3CredentialProvider(ttl=timedelta(minutes=5))  # boto3 renews ten minutes before the end, so a copy must be short-lived
+    except (BotoCoreError, ValueError) as error:
+        raise UserError(
+            "No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role "
+            "is attached; for a public bucket set AWS_SKIP_SIGNATURE=true."
+        ) from error

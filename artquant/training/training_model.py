@@ -1,0 +1,83 @@
+"""The network with all that training adds to it, as one module: what DDP and FSDP wrap."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from artquant.model.processing import normalise
+from artquant.training.examples import Batch, Example
+from artquant.training.losses import Answers, answers, loss_sums
+from artquant.training.vision_warmup import VisionWarmup
+
+
+class TrainingModel(nn.Module):
+    """A network that learns. `level_ids` (5,) int64: the levels' tokens."""
+
+    def __init__(self, model: Any, level_ids: list[int], vision_warmup: VisionWarmup | None):
+        super().__init__()
+        self.model, self.vision_warmup, self.level_ids = model, vision_warmup, level_ids
+
+    def forward(self, batch: Batch, with_text_loss: bool, return_probabilities: bool = False) -> dict[str, torch.Tensor]:
+        """Loss sums of a batch (see :func:`loss_sums`) and `vision_warmup`, the heads' mean loss; without `with_text_loss` only that.
+
+        With `return_probabilities`, every example being a score, also `probabilities` (N, 5): closed-set, without a gradient.
+        """
+        vision_tokens = self.model.model.vision_model(normalise(batch.pixels))
+        features = self.model.model.visual_abstractor(vision_tokens)
+        sums = (
+            {"vision_warmup": self.vision_warmup(vision_tokens, features, batch.rows)}
+            if self.vision_warmup is not None and not return_probabilities
+            else {}
+        )
+        if not with_text_loss:
+            return sums
+        if not len(batch.ids):  # nothing to say of these artworks; every worker's gradients must have the same parts all the same
+            zero = features.float().sum() * 0 + self._zero_through_all(features)
+            return sums | {"description": zero, "answer": zero, "level": zero}
+        embeds = self.model.model.embed(batch.ids, features[batch.artwork])
+        is_image = batch.ids == self.model.config.image_token_index
+        hidden = self.model.model(inputs_embeds=embeds, attention_mask=batch.mask, image_positions=is_image).last_hidden_state
+        at = answers(batch.labels, batch.level_positions)
+        sums |= self._sums(self.model.lm_head(hidden[at.rows, at.places]), at, batch.targets, return_probabilities)
+        sums["description"] = sums["description"] + hidden.float().sum() * 0  # all is ignored where no picture was there
+        return sums
+
+    def _sums(self, logits: torch.Tensor, at: Answers, targets: torch.Tensor, return_probabilities: bool) -> dict[str, torch.Tensor]:
+        """Of the logits (M, vocabulary) at the answers' places."""
+        level_ids = torch.tensor(self.level_ids, device=logits.device)
+        sums = loss_sums(logits, at, targets, level_ids)
+        if return_probabilities:
+            sums["probabilities"] = logits.detach()[at.is_level][:, level_ids].float().softmax(-1)
+        return sums
+
+    def _zero_through_all(self, features: torch.Tensor) -> torch.Tensor:
+        """Zero, through every parameter of the language model."""
+        span = (0, features.shape[1])
+        embeds = torch.cat(
+            [features[:1], self.model.model.embed_tokens(torch.zeros(1, 1, dtype=torch.long, device=features.device))], dim=1
+        )
+        hidden = self.model.model(inputs_embeds=embeds, image_positions=span).last_hidden_state
+        return self.model.lm_head(hidden[:, -1:]).float().sum() * 0
+
+
+def total_loss(sums: dict[str, torch.Tensor], counts: dict[str, int], weights: dict[str, float]) -> torch.Tensor:
+    """Return the weighted sum of the tasks' means; `counts` are those of the whole step: of all workers and forward passes.
+
+    `counts`: description and answer tokens, score samples (`level`), forward passes (`vision_warmup`). The score task's loss is the sum of
+    the means of `answer` and `level`.
+    """
+    parts = [weights[name] * sums[name] / max(1, counts[name]) for name in sums if name in weights]
+    return torch.stack(parts).sum()
+
+
+def example_counts(examples: Sequence[Sequence[Example]], rows: np.ndarray) -> dict[str, int]:
+    """Count what the examples of `rows` hold: answer tokens by task, and score samples."""
+    counts = {"description": 0, "answer": 0, "level": 0}
+    for row in rows.flat:
+        for example in examples[row]:
+            counts["answer" if example.level_position >= 0 else "description"] += example.num_answer_tokens
+            counts["level"] += example.level_position >= 0
+    return counts

@@ -1,0 +1,162 @@
+"""What an evaluation decides, on arrays whose answers are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from artquant.agreement import evaluation, metrics
+from artquant.agreement.evaluation import NOT_SAID, CalibrationBin
+from artquant.core.scale import Scale, estimate_distribution, score_statistics
+
+SCALE = Scale()
+
+
+def votes(num: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(probabilities, human): people's means scattered about the predicted distributions' as these say."""
+    random = np.random.default_rng(seed)
+    probabilities = estimate_distribution(random.uniform(1.5, 9.5, num), 1.0, SCALE)
+    picked = np.array([random.choice(SCALE.values, p=row) for row in probabilities])
+    return probabilities, picked
+
+
+def test_the_central_interval_ends_at_levels_and_leaves_half_of_the_rest_on_each_side():
+    uniform = np.full((1, 5), 0.2)  # cumulated from the worst: 0.2 0.4 0.6 0.8 1.0 at 1, 3.5, 5, 7.5, 10
+    ends = {share: [float(end[0]) for end in evaluation.central_interval(uniform, SCALE, share)] for share in (0.1, 0.3, 0.5, 0.8, 0.95)}
+    assert ends == {0.1: [5, 5], 0.3: [3.5, 7.5], 0.5: [3.5, 7.5], 0.8: [1, 10], 0.95: [1, 10]}
+    on_the_edge = np.array([[0.25, 0, 0.5, 0, 0.25]])  # a quantile is the first value that reaches its share
+    assert [float(end[0]) for end in evaluation.central_interval(on_the_edge, SCALE, 0.5)] == [1, 5]
+    sure = np.eye(5)
+    for share in evaluation.SHARES:
+        low, high = evaluation.central_interval(sure, SCALE, share)
+        assert low.tolist() == high.tolist() == list(SCALE.values)
+
+
+def test_the_central_interval_is_that_of_a_slow_search():
+    probabilities = np.random.default_rng(1).dirichlet(np.full(5, 0.5), 200)
+    for share in (0.5, 0.8, 0.95):
+        low, high = evaluation.central_interval(probabilities, SCALE, share)
+        for row, found in zip(probabilities[:, ::-1], zip(low, high, strict=True), strict=True):
+            rising = SCALE.values[::-1]
+            slow = [
+                next(value for i, value in enumerate(rising) if row[: i + 1].sum() >= q - 1e-12) for q in ((1 - share) / 2, (1 + share) / 2)
+            ]
+            assert list(found) == slow
+
+
+def test_distributions_that_people_follow_cover_no_less_than_they_say_and_sure_ones_cover_little():
+    probabilities, human = votes(4_000)
+    found = evaluation.coverage(probabilities, SCALE, human)
+    assert list(found) == list(evaluation.SHARES)
+    assert all(found[share] >= share - 0.03 for share in found) and found[0.5] < found[0.8] <= found[0.95]
+    sure = np.eye(5)[probabilities.argmax(1)]
+    shifted = np.clip(human + 0.5, 1, 10)
+    assert evaluation.coverage(sure, SCALE, shifted)[0.95] < 0.2
+
+
+def test_a_score_beyond_the_levels_values_counts_as_the_outermost():
+    worst = np.tile([0.0, 0.0, 0.0, 0.0, 1.0], (2, 1))
+    assert evaluation.coverage(worst, SCALE, np.array([0.2, 1.4]), [0.8]) == {0.8: 0.5}
+
+
+def test_calibration_bins_hold_each_artwork_once_in_the_order_of_the_prediction():
+    random = np.random.default_rng(0)
+    predicted = random.uniform(1, 10, 95)
+    human, std, raters = predicted + 1, random.uniform(0.5, 1, 95), np.full(95, math.nan)
+    raters[predicted.argsort()[:5]] = 0.7
+    bins = evaluation.calibration(predicted, human, std, raters)
+    assert len(bins) == 9 and sum(one.num for one in bins) == 95 and max(one.num for one in bins) - min(one.num for one in bins) == 1
+    assert all(a.high < b.low for a, b in zip(bins, bins[1:], strict=False))
+    assert all(one.human == pytest.approx(one.predicted + 1) and one.low <= one.predicted <= one.high for one in bins)
+    assert bins[0].raters_std == pytest.approx(0.7) and bins[1].raters_std is None
+    assert sum(one.num * one.predicted_std for one in bins) == pytest.approx(std.sum())
+
+
+@pytest.mark.parametrize("num", [2, 3, 19])
+def test_few_artworks_or_equal_predictions_make_few_bins(num):
+    same = np.full(num, 5.0)
+    assert evaluation.calibration(same, same, same, same) == [CalibrationBin(5.0, 5.0, num, 5.0, 5.0, 5.0, 5.0)]
+
+
+def test_spread_looks_at_the_artworks_whose_raters_are_known():
+    ours, theirs = np.array([1.0, 2.0, 3.0, 9.0]), np.array([1.0, 2.5, 2.0, math.nan])
+    found = evaluation.spread(ours, theirs)
+    assert found is not None
+    assert (found.num, found.predicted_std, found.share_covered) == (3, 2.0, pytest.approx(2 / 3))
+    assert found.raters_std == pytest.approx(5.5 / 3) and found.srcc == pytest.approx(0.5)
+    assert evaluation.spread(ours, np.full(4, math.nan)) is None
+
+
+def test_columns_of_a_few_texts_are_looked_at_and_titles_are_not():
+    names = [f"painting {i}" for i in range(40)]
+    columns = {
+        "title": names,
+        "style": ["oil", "pastel"] * 20,
+        "school": [None, "north"] * 20,
+        "twelve": [str(i % 12) for i in range(40)],
+        "thirteen": [str(i % 13) for i in range(40)],
+        "nothing": [None] * 40,
+    }
+    assert evaluation.telling_columns(columns) == ["style", "twelve"]
+    assert evaluation.telling_columns({"style": ["a", "b", "a"]}) == []  # hardly groups
+
+
+def test_subgroups_are_measured_each_by_itself_and_none_is_lost():
+    random = np.random.default_rng(2)
+    human = random.uniform(1, 10, 60)
+    style = np.array(["oil", "pastel", "ink"])[np.repeat([0, 1, 2], [40, 18, 2])]
+    predicted = np.where(style == "pastel", -human, human + 2)
+    cells = [None if i % 2 else "north" for i in range(60)]
+    groups = evaluation.subgroups({"style": style.tolist(), "school": cells}, predicted, human)
+    assert [(group.column, group.value, group.num) for group in groups] == [
+        ("style", "oil", 40),
+        ("style", "pastel", 18),
+        ("style", "ink", 2),
+        ("school", NOT_SAID, 30),
+        ("school", "north", 30),
+    ]
+    assert (groups[0].srcc, groups[1].srcc, groups[0].mae) == (pytest.approx(1), pytest.approx(-1), pytest.approx(2))
+    assert math.isnan(groups[2].srcc) and math.isnan(groups[2].plcc) and groups[2].mae == pytest.approx(2)
+    assert groups[3].plcc == pytest.approx(metrics.plcc(predicted[1::2], human[1::2]))
+
+
+def test_the_worst_misses_come_first():
+    human, predicted = np.array([5.0, 5.0, 5.0, 5.0]), np.array([5.5, 1.0, 9.0, 7.0])
+    assert evaluation.worst(predicted, human, 3).tolist() == [1, 2, 3]
+    assert evaluation.worst(predicted, human, 9).tolist() == [1, 2, 3, 0]
+
+
+def test_the_bound_is_looked_at_on_the_means_and_for_each_artwork():
+    y_z, y_d, d_z = np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.2, 0.1]), np.array([0.5, 3.0, 0.1])
+    assert evaluation.bound(y_z, y_d, d_z) == (True, pytest.approx(2 / 3))
+    assert evaluation.bound(y_z, y_d, d_z * 0) == (False, 0.0)
+
+
+def test_agreement_has_every_metric_with_an_interval_about_it():
+    probabilities, human = votes(150)
+    statistics = score_statistics(probabilities, SCALE)
+    found, fitted = evaluation.agreement(statistics["score"], human, SCALE, rounds=100)
+    assert list(found) == ["srcc", "plcc", "plcc_fitted", "krcc", "mae", "rmse", "rmse_fitted", "level_accuracy"]
+    assert all(interval.low <= interval.value <= interval.high and interval.low < interval.high for interval in found.values())
+    assert found["srcc"].value == pytest.approx(metrics.srcc(statistics["score"], human))
+    assert found["rmse_fitted"].value == pytest.approx(metrics.rmse(fitted, human))
+    assert found["rmse_fitted"].value <= found["rmse"].value + 1e-6
+    assert found["level_accuracy"].value == pytest.approx(np.mean(SCALE.level(statistics["score"]) == SCALE.level(human)))
+
+
+def test_a_prediction_on_another_scale_is_right_once_it_is_fitted():
+    predicted = np.linspace(0, 100, 80)
+    human = 1 + 9 / (1 + np.exp(-(predicted - 60) / 12))
+    found, _ = evaluation.agreement(predicted, human, SCALE, rounds=20)
+    assert found["rmse"].value > 20 and found["srcc"].value == pytest.approx(1)
+    assert found["plcc"].value < 0.98 < found["plcc_fitted"].value and found["rmse_fitted"].value < 0.01
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num", [2, 3, 30])
+def test_a_constant_prediction_has_no_correlation_and_is_measured_all_the_same(num):
+    human = np.linspace(2, 8, num)
+    found, fitted = evaluation.agreement(np.full(num, 5.0), human, SCALE, rounds=50)
+    assert all(math.isnan(found[name].value) for name in ("srcc", "plcc", "krcc", "plcc_fitted"))
+    assert (fitted == 5).all() and found["rmse_fitted"] == found["rmse"]
+    assert found["mae"].value == pytest.approx(np.abs(human - 5).mean())

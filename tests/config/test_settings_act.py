@@ -1,0 +1,186 @@
+"""Each setting changes what happens: here stands which test sees it do so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from artquant.config import EvaluateSpec, ScoreSpec, Section, TrainSpec
+
+TESTS = Path(__file__).resolve().parents[1]
+JOBS: dict[str, type[Section]] = {"score": ScoreSpec, "evaluate": EvaluateSpec, "train": TrainSpec}
+
+SCORE_SETTINGS, EVALUATE_SETTINGS, JOB_SETTINGS = (
+    "pipelines/test_score_settings.py",
+    "pipelines/test_evaluate_settings.py",
+    "cli/test_job_settings.py",
+)
+SCHEDULING, LOADER, STEP = "pipelines/test_scheduling.py", "pipelines/test_loader.py", "training/test_step.py"
+TRAINER, NETWORK, SCHEDULE = "training/test_trainer.py", "training/test_network.py", "training/test_schedule.py"
+OPEN, VLLM, TRAIN = "engines/test_open.py", "engines/test_vllm_arguments.py", "pipelines/test_train.py"
+CHECKPOINT_AND_BASE = f"{JOB_SETTINGS}::test_the_checkpoint_and_the_base_that_are_named_are_opened"
+REGISTRY = f"{JOB_SETTINGS}::test_the_current_model_is_that_of_the_registry_that_is_named"
+SAMPLE = f"{JOB_SETTINGS}::test_so_many_paintings_of_the_sample_are_rated_where_no_annotations_are_given"
+CHAIN = f"{SCORE_SETTINGS}::test_the_chain_is_given_the_nights_settings"
+WORKERS = f"{EVALUATE_SETTINGS}::test_workers_fetch_and_stall_as_the_settings_say"
+ENGINE = f"{JOB_SETTINGS}::test_workers_open_the_model_with_the_engine_and_the_preprocessing_of_the_settings"
+SPLITS = "annotations/test_split.py::test_every_row_falls_to_the_split_that_the_settings_draw_and_scores_lie_within_the_levels"
+LIMITS = f"{SCORE_SETTINGS}::test_the_first_so_many_artworks_are_planned_of_those_that_are_not_excluded"
+SCALE = "annotations/test_tables.py::test_a_score_beyond_the_scale_is_refused"
+POOL = f"{SCHEDULING}::test_engines_are_as_many_and_have_what_the_settings_say"
+PLACE = f"{SCORE_SETTINGS}::test_the_rows_lie_in_the_partition_of_the_runs_date_and_name"
+NAMED_EVALUATION = f"{EVALUATE_SETTINGS}::test_an_evaluation_lies_in_the_output_under_its_name"
+PATIENCE = "storage/test_patience.py::test_the_loader_hands_its_settings_and_the_plans_size_on"
+BATCHES = f"{SCHEDULING}::test_the_engine_is_given_whole_batches_and_told_whether_texts_are_wanted"
+REVIEW = "pipelines/test_rows.py::test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart"
+EVERY_VLLM = f"{VLLM}::test_every_setting_of_vllm_reaches_it"
+WEIGHTS = f"{STEP}::test_each_task_weighs_in_the_gradient_what_its_loss_weight_says"
+LORA = f"{NETWORK}::test_an_adapters_update_has_the_rank_the_scale_and_the_dropout_that_are_set"
+PASSES = f"{STEP}::test_a_step_is_so_many_passes_over_so_many_artworks"
+RATES = f"{STEP}::test_the_rate_of_each_step_is_the_schedules"
+OPTIMIZER = f"{SCHEDULE}::test_only_matrices_decay_and_throw_away_heads_learn_faster"
+LENGTH = "training/test_data.py::test_a_run_is_so_many_steps_or_as_many_as_its_epochs_take"
+RESOURCES = f"{TRAINER}::test_workers_are_as_many_and_have_what_the_settings_say"
+PROMOTION = f"{TRAIN}::test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin"
+
+SEEN_BY = {
+    "score.input": f"{SCORE_SETTINGS}::test_only_so_many_artworks_are_scored",
+    "score.output": PLACE,
+    "score.model": CHECKPOINT_AND_BASE,
+    "score.base": CHECKPOINT_AND_BASE,
+    "score.registry": REGISTRY,
+    "score.exclude": LIMITS,
+    "score.limit": LIMITS,
+    "score.run_id": PLACE,
+    "score.run_date": PLACE,
+    "score.max_rejected_fraction": f"{SCORE_SETTINGS}::test_as_many_rejects_as_are_allowed_are_published",
+    "score.rows_per_file": CHAIN,
+    "score.stall_minutes": CHAIN,
+    "score.fetch": CHAIN,
+    "score.engine": ENGINE,
+    "score.review": CHAIN,
+    "evaluate.annotations": f"{EVALUATE_SETTINGS}::test_the_annotated_pictures_are_the_input",
+    "evaluate.split": f"{EVALUATE_SETTINGS}::test_the_split_is_that_of_the_settings_fractions_and_seed",
+    "evaluate.output": NAMED_EVALUATION,
+    "evaluate.model": CHECKPOINT_AND_BASE,
+    "evaluate.registry": REGISTRY,
+    "evaluate.base": CHECKPOINT_AND_BASE,
+    "evaluate.limit": "pipelines/test_evaluate.py::test_the_splits_part_the_annotated_artworks_that_are_there",
+    "evaluate.sample_size": SAMPLE,
+    "evaluate.run_id": NAMED_EVALUATION,
+    "evaluate.subgroups": f"{EVALUATE_SETTINGS}::test_the_columns_that_are_named_are_looked_at_apart",
+    "evaluate.theory": f"{EVALUATE_SETTINGS}::test_the_theory_looks_at_so_many_artworks_or_at_none",
+    "evaluate.theory_limit": f"{EVALUATE_SETTINGS}::test_the_theory_looks_at_so_many_artworks_or_at_none",
+    "evaluate.bootstrap_rounds": f"{EVALUATE_SETTINGS}::test_intervals_come_from_so_many_resamples",
+    "evaluate.stall_minutes": WORKERS,
+    "evaluate.num_misses": f"{EVALUATE_SETTINGS}::test_the_page_shows_so_many_misses",
+    "evaluate.max_rejected_fraction": f"{EVALUATE_SETTINGS}::test_as_many_rejects_as_are_allowed_pass_and_one_more_fails",
+    "evaluate.fetch": WORKERS,
+    "evaluate.engine": ENGINE,
+    "train.annotations": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.output": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
+    "train.registry": REGISTRY,
+    "train.model": CHECKPOINT_AND_BASE,
+    "train.base": CHECKPOINT_AND_BASE,
+    "train.run_id": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.promote": PROMOTION,
+    "train.sample_size": SAMPLE,
+    "train.margin": PROMOTION,
+    "train.loss": WEIGHTS,
+    "train.lora": LORA,
+    "train.vision_warmup": f"{STEP}::test_the_warm_up_teaches_the_score_and_the_columns_that_are_named",
+    "train.fit": RATES,
+    "train.fetch": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
+    "train.engine": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.stall_minutes": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
+    "annotations.uri": "annotations/test_tables.py::test_a_folder_is_read_below_and_what_is_no_table_is_left_alone",
+    "annotations.images": "annotations/test_tables.py::test_artworks_may_be_named_by_address_below_the_pictures",
+    "annotations.layout": "annotations/test_layouts.py::test_apdd_totals_are_brought_to_ten_and_categories_taken_apart",
+    "annotations.scale_low": SCALE,
+    "annotations.scale_high": SCALE,
+    "annotations.level_values": SPLITS,
+    "annotations.max_rejected_fraction": "annotations/test_tables.py::test_a_few_bad_rows_are_let_pass_and_more_are_not",
+    "annotations.split_seed": SPLITS,
+    "annotations.validation_fraction": SPLITS,
+    "annotations.test_fraction": SPLITS,
+    "fetch.num_workers": POOL,
+    "fetch.threads": f"{LOADER}::test_so_many_objects_are_in_flight_as_there_are_threads",
+    "fetch.decode_threads": f"{LOADER}::test_so_many_pictures_are_decoded_at_a_time_as_there_are_threads_for_it",
+    "fetch.attempts": PATIENCE,
+    "fetch.patience_seconds": PATIENCE,
+    "fetch.timeout_seconds": PATIENCE,
+    "fetch.decode_memory_mb": f"{LOADER}::test_whoever_decodes_holds_his_share_of_the_budget_that_the_spec_sets",
+    "fetch.max_pixels": f"{LOADER}::test_a_picture_with_more_pixels_than_the_cap_is_refused",
+    "fetch.full_decode": f"{LOADER}::test_a_jpeg_is_decoded_at_full_size_where_that_is_set",
+    "engine.name": f"{OPEN}::test_vllm_where_it_is_not_installed_is_refused",
+    "engine.device": f"{OPEN}::test_a_device_that_is_named_is_taken_though_there_is_another",
+    "engine.dtype": f"{OPEN}::test_the_network_is_opened_in_the_dtype_that_is_set",
+    "engine.num_workers": POOL,
+    "engine.num_gpus": POOL,
+    "engine.num_cpus": POOL,
+    "engine.batch_size": BATCHES,
+    "engine.critique": BATCHES,
+    "engine.vllm": EVERY_VLLM,
+    "engine.vllm.max_num_seqs": EVERY_VLLM,
+    "engine.vllm.max_num_batched_tokens": EVERY_VLLM,
+    "engine.vllm.gpu_memory_utilization": EVERY_VLLM,
+    "engine.vllm.kv_cache_gb": f"{VLLM}::test_a_cpus_memory_for_keys_and_values_is_the_settings_unless_a_person_set_it",
+    "engine.vllm.mm_processor_cache_gb": EVERY_VLLM,
+    "engine.vllm.tensor_parallel_size": EVERY_VLLM,
+    "engine.vllm.quantization": EVERY_VLLM,
+    "engine.vllm.enforce_eager": EVERY_VLLM,
+    "review.min_open_set_mass": REVIEW,
+    "review.max_score_std": REVIEW,
+    "loss.description": WEIGHTS,
+    "loss.score": WEIGHTS,
+    "loss.parts": "training/test_loop.py::test_texts_are_not_needed_and_scores_are_not_either",
+    "loss.sigma": f"{STEP}::test_the_raters_own_spread_makes_the_target_and_the_settings_where_it_is_not_known",
+    "lora.rank": LORA,
+    "lora.alpha": LORA,
+    "lora.dropout": LORA,
+    "vision_warmup.steps": "training/test_loop.py::test_a_network_from_nothing_first_learns_to_see_and_goes_on_too",
+    "vision_warmup.columns": f"{STEP}::test_the_warm_up_teaches_the_score_and_the_columns_that_are_named",
+    "fit.steps": LENGTH,
+    "fit.epochs": LENGTH,
+    "fit.batch_size": PASSES,
+    "fit.gradient_accumulation_steps": PASSES,
+    "fit.learning_rate": RATES,
+    "fit.warmup_ratio": RATES,
+    "fit.weight_decay": OPTIMIZER,
+    "fit.beta2": OPTIMIZER,
+    "fit.max_grad_norm": f"{STEP}::test_a_longer_gradient_is_scaled_down_to_the_norm_and_keeps_its_direction",
+    "fit.dtype": f"{STEP}::test_products_are_of_the_dtype_and_weights_stay_whole",
+    "fit.gradient_checkpointing": f"{STEP}::test_checkpointed_activations_are_computed_again_and_change_no_gradient",
+    "fit.strategy": f"{STEP}::test_several_workers_share_the_network_by_the_strategy",
+    "fit.checkpoint_interval": "training/test_loop.py::test_losses_fall_and_the_best_weights_can_be_loaded",
+    "fit.validation_limit": f"{STEP}::test_a_validation_looks_at_so_many_artworks",
+    "fit.keep_in_memory_mb": f"{STEP}::test_a_collection_is_kept_decoded_where_the_memory_for_it_suffices",
+    "fit.num_workers": RESOURCES,
+    "fit.num_gpus": RESOURCES,
+    "fit.num_cpus": RESOURCES,
+    "fit.max_failures": f"{TRAINER}::test_a_run_survives_so_many_deaths",
+    "fit.seed": f"{STEP}::test_the_seed_draws_the_order_of_the_artworks_and_steps_says_how_many",
+}
+
+
+def settings_of(kind: type[Section], prefix: str) -> Iterator[str]:
+    """A job's own settings under its name, its sections among them (are they handed on?); those of a section under the section's."""
+    for name, field in kind.model_fields.items():
+        yield f"{prefix}.{name}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from settings_of(field.annotation, name if prefix in JOBS else f"{prefix}.{name}")
+
+
+def test_each_setting_of_each_job_is_named_beside_the_test_that_sees_it():
+    settings = {setting for job, kind in JOBS.items() for setting in settings_of(kind, job)}
+    assert settings - SEEN_BY.keys() == set(), "they do nothing that a test would see"
+    assert SEEN_BY.keys() - settings == set(), "there are no such settings"
+
+
+@pytest.mark.parametrize("node", sorted(set(SEEN_BY.values())))
+def test_the_test_that_sees_a_setting_is_there(node: str):
+    file, _, name = node.partition("::")
+    assert re.search(rf"^def {name}\(", (TESTS / file).read_text(), re.MULTILINE)

@@ -1,0 +1,30 @@
+"""From an engine's answer to columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from artquant.config import ReviewSpec
+from artquant.core.scale import Scale
+from artquant.engines import Assessment
+from artquant.pipelines.rows import score_columns
+
+SURE, TORN = [0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]  # standard deviations of 0 and 4.5
+
+
+@pytest.mark.parametrize(
+    "review, expected",
+    [
+        ({}, [False, True, True, True]),  # by their deviation, by their mass, by both
+        ({"max_score_std": 5.0}, [False, False, True, True]),
+        ({"min_open_set_mass": 0.2}, [False, True, False, True]),
+        ({"max_score_std": 5.0, "min_open_set_mass": 0.2}, [False, False, False, False]),
+        ({"min_open_set_mass": 1.0}, [True, True, True, True]),
+    ],
+)
+def test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart(review: dict, expected: list[bool]) -> None:
+    answers = Assessment(np.array([SURE, TORN, SURE, TORN]), np.array([0.9, 0.9, 0.4, 0.4]), [None] * 4, ["not_requested"] * 4)
+    columns = score_columns([(answers, row) for row in range(4)], Scale(), ReviewSpec(**review))
+    assert columns["score_std"] == [0.0, 4.5, 0.0, 4.5]
+    assert columns["needs_review"] == expected

@@ -1,0 +1,138 @@
+"""What Ray Data is asked for, and what its workers are started with; no Ray runs here."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from artquant.config import EngineSpec, FetchSpec, ReviewSpec
+from artquant.core import schema
+from artquant.engines import Assessment
+from artquant.engines.recipe import EngineRecipe
+from artquant.pipelines import feed, run, theory
+from artquant.pipelines.run import ScoringRun
+from artquant.pipelines.stages import FetchSettings, ScoreSettings, ScoreStage
+from artquant.results.plan import PlanSummary
+from tests.pipelines.engines import RED, RedEngine
+
+NOBODY: Any = SimpleNamespace(
+    add=SimpleNamespace(remote=lambda *given: None), note=SimpleNamespace(remote=lambda *given: None)
+)  # no progress is shown
+
+
+class Dataset:
+    """Notes what each `map_batches` is given."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[type, dict[str, Any]]] = []
+        self.sink: Any = None
+
+    def map_batches(self, stage: type, **options: Any) -> Dataset:
+        self.stages.append((stage, options))
+        return self
+
+    def write_datasink(self, sink: Any, **options: Any) -> None:
+        self.sink = sink
+
+    def take_all(self) -> list[Any]:
+        return []
+
+    def iter_batches(self, **options: Any) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def dataset(monkeypatch: pytest.MonkeyPatch) -> Dataset:
+    dataset = Dataset()
+    data = SimpleNamespace(range=lambda *given, **options: dataset, from_items=lambda *given, **options: dataset)
+    fake = SimpleNamespace(data=data, cluster_resources=lambda: {"CPU": 8.0}, put=lambda value: value, exceptions=run.ray.exceptions)
+    for module in (run, theory, feed):
+        monkeypatch.setattr(module, "ray", fake)
+    for module in (run, theory):
+        monkeypatch.setattr(module, "show_progress", lambda *given: nullcontext())
+    return dataset
+
+
+REVIEW = ReviewSpec(max_score_std=1.0)
+
+
+def execute(engine: EngineSpec, fetch: FetchSpec, **changes: Any) -> None:
+    recipe = EngineRecipe(RedEngine, RED, RedEngine.image_size, RedEngine.scale.values, "red", engine)
+    fixed = {"run_id": "tonight", "input": "file:///in", "output": "file:///out", "stall_minutes": 2.0}
+    scoring = ScoringRun(**{**fixed, "fetch": fetch, "review": REVIEW, **changes})
+    run.execute(scoring, recipe, PlanSummary(1000, 0, 8, 0, {}), "plan", NOBODY)
+
+
+def settings_of(dataset: Dataset) -> tuple[FetchSettings, ScoreSettings]:
+    given = [one for _, options in dataset.stages for one in options["fn_constructor_args"]]
+    return given[0], given[1]
+
+
+@pytest.mark.parametrize("num_fetch", [0, 3])
+def test_engines_are_as_many_and_have_what_the_settings_say(dataset: Dataset, num_fetch: int) -> None:
+    engine = EngineSpec(name="torch", num_workers=2, num_gpus=0.5, num_cpus=1.5, batch_size=7)
+    execute(engine, FetchSpec(num_workers=num_fetch))
+    assert len(dataset.stages) == (2 if num_fetch else 1)
+    options = dataset.stages[-1][1]
+    assert (options["compute"].min_size, options["compute"].max_size) == (2, 2)
+    assert (options["num_cpus"], options["num_gpus"]) == (1.5, 0.5)
+    if num_fetch:
+        fetchers = dataset.stages[0][1]
+        assert (fetchers["compute"].min_size, fetchers["compute"].max_size) == (num_fetch, num_fetch)
+
+
+@pytest.mark.parametrize("num_fetch", [0, 1])
+def test_workers_are_started_with_the_runs_settings(dataset: Dataset, num_fetch: int) -> None:
+    fetching = FetchSpec(num_workers=num_fetch, threads=3)
+    execute(EngineSpec(name="torch", batch_size=7, critique=False), fetching, rows_per_file=123)
+    fetch, score = settings_of(dataset)
+    assert fetch.fetch == fetching and (fetch.input, fetch.output, fetch.stall_seconds) == ("file:///in", "file:///out", 120.0)
+    assert (score.batch_size, score.critique, score.review, score.run_id, score.stall_seconds) == (7, False, REVIEW, "tonight", 120.0)
+    assert fetch.block_rows % 7 == 0 and dataset.sink.min_rows_per_write == 123 and dataset.sink.run_id == "tonight"
+
+
+def test_the_theorys_engines_are_those_of_the_settings(dataset: Dataset) -> None:
+    settings = theory.TheorySettings(open_engine=RedEngine, images="file:///in", fetch=FetchSpec(), stall_seconds=60.0, counter=NOBODY)
+    rows = [{"artwork_id": str(number)} for number in range(100)]
+    theory.theory_terms(rows, settings, EngineSpec(num_workers=3, num_gpus=0.25, num_cpus=2))
+    (_, options) = dataset.stages[0]
+    assert options["compute"].max_size == 3 and (options["num_cpus"], options["num_gpus"]) == (2, 0.25)
+    assert options["fn_constructor_args"] == (settings,)
+
+
+@pytest.mark.parametrize("num_workers, expected", [(None, 1), (0, 1), (3, 3)])
+def test_a_trainings_pictures_are_read_as_the_settings_say(dataset: Dataset, num_workers: int | None, expected: int) -> None:
+    fetch = FetchSpec(num_workers=num_workers, threads=5)
+    assert list(feed.PictureFeed("file:///in", fetch, 90.0).read(["a", "b"], 16, 2)) == []
+    (_, options) = dataset.stages[0]
+    assert options["compute"].max_size == expected and options["fn_constructor_args"][-2:] == (fetch, 90.0)
+
+
+class Noting(RedEngine):
+    """Notes how many pictures it is given at a time, and whether texts are asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, bool]] = []
+
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        self.calls.append((len(pixels), critique))
+        return super().assess(pixels, critique)
+
+
+@pytest.mark.parametrize("critique", [True, False])
+def test_the_engine_is_given_whole_batches_and_told_whether_texts_are_wanted(critique: bool) -> None:
+    engine = Noting()
+    common: dict[str, Any] = {"open_engine": lambda: engine, "identity": RED, "run_id": "r", "stall_seconds": 3600.0, "counter": NOBODY}
+    stage = ScoreStage(ScoreSettings(batch_size=4, critique=critique, review=ReviewSpec(max_score_std=5.0), **common))
+    text = np.array([""] * 10)
+    block = {name: text for name in (schema.ARTWORK_ID, schema.URI, schema.REASON, schema.ETAG, schema.REJECT_CLASS, schema.MESSAGE)}
+    block |= {name: np.ones(10, np.int32) for name in ("width", "height", schema.ATTEMPTS)}
+    pixels = np.full((10, 16, 16, 3), 128, np.uint8)
+    made = pa.concat_tables(list(stage.process(block | {schema.PIXELS: pixels})))
+    assert engine.calls == [(4, critique), (4, critique), (2, critique)]
+    assert made.num_rows == 10 and made.column("needs_review").to_pylist() == [False] * 10

@@ -1,0 +1,159 @@
+"""What a step does with each of its settings, seen on the gradients, the batches and the optimizer that it works with."""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from artquant.config import LossSpec
+from artquant.core.scale import Scale
+from artquant.core.schema import LEVELS
+from artquant.training import loop
+from artquant.training.data import Task
+from artquant.training.loop import MIN_SIGMA, soft_labels
+from artquant.training.schedule import learning_rate
+from tests.training.steps import UNCLIPPED, assert_close, gradients, norm, take_step, worker_of
+
+
+def test_each_task_weighs_in_the_gradient_what_its_loss_weight_says(make_task):
+    def of(description: float, score: float) -> dict[str, torch.Tensor]:
+        return gradients(make_task(loss=LossSpec(description=description, score=score), **UNCLIPPED))
+
+    texts, scores, both = of(1.0, 0.0), of(0.0, 1.0), of(0.5, 3.0)
+    assert_close(both, {name: 0.5 * texts[name] + 3.0 * scores[name] for name in texts}, 1e-3)
+    assert norm({name: texts[name] - scores[name] for name in texts}) > 0.1 * norm(texts), "they are alike: nothing is compared"
+
+
+def test_a_task_that_weighs_nothing_teaches_nothing(make_task):
+    silent = gradients(make_task(loss=LossSpec(description=0.0, score=0.0), **UNCLIPPED))
+    assert all(not part.any() for part in silent.values())
+
+
+def test_a_longer_gradient_is_scaled_down_to_the_norm_and_keeps_its_direction(make_task):
+    whole, cut = gradients(make_task(**UNCLIPPED)), gradients(make_task(max_grad_norm=0.01))
+    assert norm(cut) == pytest.approx(0.01, rel=1e-3) and norm(whole) > 0.1
+    assert_close({name: part * norm(whole) / norm(cut) for name, part in cut.items()}, whole, 1e-3)
+
+
+def test_a_step_is_so_many_passes_over_so_many_artworks(make_task, monkeypatch):
+    worker = worker_of(make_task(steps=1, batch_size=2, gradient_accumulation_steps=3))
+    model, seen = worker.training_model, []
+    forward = model.forward
+
+    def noted(batch, *given, **options):
+        if model.training:  # not the validation
+            seen.append(len(batch.pixels))
+        return forward(batch, *given, **options)
+
+    monkeypatch.setattr(model, "forward", noted)
+    worker.run()
+    assert seen == [2, 2, 2]
+
+
+def test_the_rate_of_each_step_is_the_schedules(make_task):
+    worker = worker_of(make_task(steps=8, learning_rate=1e-4, warmup_ratio=0.5))
+    rates = []
+    for step in (0, 3, 7):
+        take_step(worker, step)
+        rates.append(worker.optimizer.param_groups[0]["lr"])
+    assert rates == [learning_rate(step, 0, 8, 1e-4, 0.5) for step in (0, 3, 7)] and len(set(rates)) == 3
+
+
+@pytest.mark.parametrize(("dtype", "product"), [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)])
+def test_products_are_of_the_dtype_and_weights_stay_whole(make_task, dtype, product):
+    worker = worker_of(make_task(dtype=dtype))
+    seen = set()
+    worker.network.model.lm_head.register_forward_hook(lambda module, given, made: seen.add(made.dtype))
+    take_step(worker)
+    assert seen == {product}
+    assert {p.dtype for p in worker.bare.parameters()} == {torch.float32}
+
+
+def test_checkpointed_activations_are_computed_again_and_change_no_gradient(make_task):
+    calls, found = {}, {}
+    for again in (False, True):
+        worker = worker_of(make_task(gradient_checkpointing=again, gradient_accumulation_steps=1, **UNCLIPPED))
+        calls[again] = []
+        worker.network.model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda *_, of=calls[again]: of.append(1))
+        take_step(worker)
+        found[again] = {name: p.grad for name, p in worker.bare.named_parameters() if p.grad is not None}
+    assert (len(calls[False]), len(calls[True])) == (1, 2)
+    assert_close(found[True], found[False])
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_several_workers_share_the_network_by_the_strategy(make_task, monkeypatch, strategy):
+    wrapped = []
+    monkeypatch.setattr("torch.nn.parallel.DistributedDataParallel", lambda module, **options: wrapped.append("ddp") or module)
+    monkeypatch.setattr("torch.distributed.fsdp.fully_shard", lambda module: wrapped.append("fsdp") or module)
+    worker = loop.Worker(make_task(strategy=strategy), 0, 2, torch.device("cpu"))
+    assert wrapped == (["ddp"] if strategy == "ddp" else ["fsdp"] * (len(worker.network.layers) + 1))
+
+
+def order_of(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The rows of each step of a run."""
+    rows_of_steps = []
+
+    def step(worker, number, rows, batches):
+        rows_of_steps.append(np.ravel(rows).tolist())
+        return {}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Worker, "_step", step)
+        loop.run(task, 0, 1, torch.device("cpu"))
+    return rows_of_steps
+
+
+def test_the_seed_draws_the_order_of_the_artworks_and_steps_says_how_many(make_task, monkeypatch):
+    first, same, other = (order_of(make_task(name, seed=seed, steps=3), monkeypatch) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first == same != other
+    assert [len(rows) for rows in first] == [6, 6, 6] and len(order_of(make_task("d", steps=2), monkeypatch)) == 2
+
+
+def test_a_validation_looks_at_so_many_artworks(make_task):
+    assert len(worker_of(make_task(validation_limit=4)).judged_scores) == 4
+    assert len(worker_of(make_task()).judged_scores) == 6
+
+
+def test_a_collection_is_kept_decoded_where_the_memory_for_it_suffices(make_task):
+    assert worker_of(make_task(keep_in_memory_mb=1)).pictures.kept is not None
+    assert worker_of(make_task(keep_in_memory_mb=0)).pictures.kept is None
+
+
+def test_the_warm_up_teaches_the_score_and_the_columns_that_are_named(make_task):
+    task = make_task(from_nothing=True, warmup_steps=1)
+    heads = worker_of(task).bare.vision_warmup
+    subjects = set(task.train.column("subject").to_pylist())
+    assert heads.sizes == [len(subjects)] and heads.measures.shape == (24, 2)
+    alone = task.spec.model_copy(update={"vision_warmup": task.spec.vision_warmup.model_copy(update={"columns": ()})})
+    heads = worker_of(replace(task, spec=alone)).bare.vision_warmup
+    assert heads.sizes == [] and heads.measures.shape == (24, 1)
+
+
+def test_the_raters_own_spread_makes_the_target_and_the_settings_where_it_is_not_known(make_task):
+    narrow, wide = (worker_of(make_task(loss=LossSpec(sigma=sigma))) for sigma in (0.5, 2.0))
+    assert np.isfinite(narrow.targets).all() and np.allclose(narrow.targets.sum(1), 1)
+    is_known = np.array([row["sigma"] is not None for row in narrow.rows])
+    assert np.allclose(narrow.targets[is_known], wide.targets[is_known])
+    assert narrow.targets[~is_known].max(1).mean() > wide.targets[~is_known].max(1).mean() + 0.1
+    unanimous = [row["sigma"] == 0 for row in narrow.rows]
+    assert any(unanimous) and any(row["sigma"] == 0.8 for row in narrow.rows)
+    judged = {worker.spec.loss.sigma: worker.judged_targets for worker in (narrow, wide)}
+    assert not np.array_equal(judged[0.5], judged[2.0])
+
+
+def test_raters_who_all_agree_still_mean_a_little_spread():
+    def target(sigma: float | None) -> np.ndarray:
+        return soft_labels([{"score": 6.0, "sigma": sigma}], Scale(), 1.0)
+
+    assert np.array_equal(target(0.0), target(MIN_SIGMA)) and np.array_equal(target(None), target(1.0))
+    assert not np.array_equal(target(MIN_SIGMA), target(2 * MIN_SIGMA)) and target(0.0).shape == (1, len(LEVELS))
+
+
+def test_a_run_learns_where_all_raters_agree(make_task):
+    task = make_task()
+    index = task.train.schema.get_field_index("sigma")
+    agreed = task.train.set_column(index, "sigma", pa.array([0.0] * len(task.train)))
+    assert take_step(worker_of(replace(task, train=agreed)))
