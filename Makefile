@@ -16,7 +16,7 @@ STRAY := $(filter-out PYTHON VENV BIN JOB ARGS MODEL REGISTRY,$(foreach name,$(.
 ifneq ($(STRAY),)
 $(error artquant: $(firstword $(STRAY))= is no variable of this Makefile: settings go into ARGS, as in make submit JOB=score ARGS="$(firstword $(STRAY))=...")
 endif
-ifneq ($(filter submit score train evaluate,$(MAKECMDGOALS)),)
+ifneq ($(filter submit plan score train evaluate,$(MAKECMDGOALS)),)
 ifneq ($(filter command,$(origin MODEL) $(origin REGISTRY)),)
 $(error artquant: MODEL= and REGISTRY= are for make models, promote and rollback: a job's go into ARGS, as in ARGS="model=current registry=s3://bucket/models")
 endif
@@ -49,6 +49,12 @@ submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
 
 score train evaluate: $(READY)  ## the same in short: make score ARGS="key=value ..."
 	@exec $(BIN)/artquant $@ config=jobs/$@.yaml $(ARGS)
+
+plan: $(READY)  ## what a run would do and cost: make plan JOB=score ARGS="key=value ..."
+	@exec $(BIN)/artquant plan "$(JOB)" $(if $(wildcard jobs/$(JOB).yaml),config=jobs/$(JOB).yaml) $(ARGS)
+
+snapshots: $(READY)  ## what is published, and changing it: make snapshots ARGS="history|rollback|release|abandon|forget|clean|delta OUTPUT"
+	@exec $(BIN)/artquant snapshots $(ARGS)
 
 models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]
 	@exec $(BIN)/artquant models $(PLACE)
@@ -86,6 +92,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
+	@$(BIN)/python -m bench.nights --artworks 1000000 10000000
 	@$(BIN)/python -m bench.start
 
 ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
@@ -97,5 +104,5 @@ clean:  ## remove the virtual environment, the embedded store and all it holds
 .DEFAULT:
 	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
 
-.PHONY: help setup vllm submit score train evaluate models promote rollback test quick mutants format check lint types bench clean ablate
+.PHONY: help setup vllm submit plan snapshots score train evaluate models promote rollback test quick mutants format check lint types bench clean ablate
 .DEFAULT_GOAL := help

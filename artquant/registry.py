@@ -54,7 +54,7 @@ class Registry:
         self._store = store
 
     def uri_of(self, model_id: str) -> str:
-        """Where the model's checkpoint lies, or would lie. Raises UserError for what cannot be an id."""
+        """Return where the model's checkpoint lies, or would lie. Raises UserError for what cannot be an id."""
         return self._store.uri_of(_checked(model_id))
 
     def publish(self, model_id: str, folder: Path, card: dict[str, Any]) -> Entry:
@@ -95,7 +95,7 @@ class Registry:
         return self._entry(model_id, data)
 
     def entries(self) -> list[Entry]:
-        """All models, the newest first; none where there is no registry yet."""
+        """List all models, the newest first; none if there is no registry yet."""
         found = [info.key.split("/") for info in self._store.list()]
         ids = [parts[0] for parts in found if len(parts) == 2 and parts[1] == CARD and _is_id(parts[0])]
         with ThreadPoolExecutor(16) as pool:
@@ -115,8 +115,10 @@ class Registry:
         return pointer.model_id if pointer else None
 
     def current_uri(self) -> str:
-        """Where the current model lies: an address that never changes, whatever is promoted later. Raises UserError where none is current,
-        or it is gone."""
+        """Return the current model's address, which never changes, whatever is promoted later.
+
+        Raises UserError if none is current, or it is gone.
+        """
         if (model_id := self.current()) is None:
             place = "" if self._store.uri == f"s3://{BUCKET}/models" else f" REGISTRY={self._store.uri}"
             raise UserError(f"{self._store.uri} has no current model: make promote MODEL=id{place}, or name a checkpoint as model.")
@@ -124,7 +126,7 @@ class Registry:
         return self.uri_of(model_id)
 
     def pointer(self) -> Pointer | None:
-        """None where nothing was ever promoted."""
+        """Return the pointer, or None if nothing was ever promoted."""
         found = self._pointer()
         return found[0] if found else None
 
@@ -241,7 +243,7 @@ def _now() -> str:
 
 
 def _plain(value: Any) -> Any:
-    """With null for each number that is not finite, which JSON cannot say."""
+    """Replace each number that is not finite, which JSON cannot hold, by null."""
     if isinstance(value, dict):
         return {name: _plain(below) for name, below in value.items()}
     if isinstance(value, list | tuple):

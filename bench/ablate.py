@@ -59,7 +59,7 @@ def annotations(seeds: range) -> Any:
 def judged(
     parts: tuple[str, ...], seed: int, table: Any, pixels: np.ndarray, exam: np.ndarray, humans: np.ndarray, options: argparse.Namespace
 ) -> tuple[float, float]:
-    """SRCC and PLCC on the exam of one network, trained with these parts of the descriptions and this seed."""
+    """Train one network with these parts of the descriptions and this seed; return its SRCC and PLCC on the exam."""
     import torch
 
     from artquant.agreement.metrics import plcc, srcc
@@ -92,7 +92,7 @@ def judged(
 
 
 def paired_interval(difference: np.ndarray) -> tuple[float, float, float]:
-    """Mean of (N,) differences, and its 95 % interval by Student's t; without end where there is one only."""
+    """Return the mean of (N,) differences and its 95 % interval by Student's t, which is unbounded if there is only one."""
     from scipy.stats import t
 
     mean, num = float(np.mean(difference)), len(difference)

@@ -28,11 +28,14 @@ def fill(folder: str, num_different: int, num: int) -> None:
 
 def job_rate(engine: str, folder: str, output: str) -> float:
     """Artworks a second between the first batch and the last; the start of Ray and of the engine is not in it."""
-    from artquant.pipelines.score import run_score
+    from artquant.pipelines.score import claimed_night, run_score
+    from artquant.results.nights import Work
 
     spec = ResolvedScoreSpec(input=f"file:{folder}", output=f"file:{output}", engine=EngineSpec.model_validate({"name": engine}))
-    with running_ray():
-        return run_score(spec, make_recipe(open_checkpoint(None), spec.engine)).images_per_second
+    recipe = make_recipe(open_checkpoint(None), spec.engine)
+    with claimed_night(spec, recipe.identity) as work, running_ray():
+        assert isinstance(work, Work)
+        return run_score(spec, recipe, work).images_per_second
 
 
 def main() -> None:

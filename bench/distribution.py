@@ -22,7 +22,7 @@ PUBLISHED = "published way, L-BFGS"
 
 
 def published(scores: np.ndarray, scale: Scale) -> np.ndarray:
-    """(N,) scores -> (N, 5) distributions, a row at a time. On the published grid its answers are met within 0.006."""
+    """Convert (N,) scores to (N, 5) distributions, a row at a time. On the published grid its answers are met within 0.006."""
     values = np.asarray(scale.values)
 
     def row(mu: float, sigma: float) -> np.ndarray:

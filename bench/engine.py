@@ -38,8 +38,8 @@ def medium_config() -> MPLUGOwl2Config:
 
 
 @contextmanager
-def attention_written_out(kept: list[torch.Tensor]) -> Iterator[None]:
-    """Attention as the published vision code writes it: scores, softmax, probabilities kept."""
+def attention_written_out(probabilities: list[torch.Tensor]) -> Iterator[None]:
+    """Compute attention in the block as the published vision code does: scores, softmax, probabilities kept."""
 
     def attend(
         q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, attn_mask: torch.Tensor | None = None, is_causal: bool = False, **_: Any
@@ -49,8 +49,8 @@ def attention_written_out(kept: list[torch.Tensor]) -> Iterator[None]:
             scores = scores.masked_fill(~torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(), -torch.inf)
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -torch.inf)
-        kept.append(scores.softmax(-1))
-        return kept[-1] @ v
+        probabilities.append(scores.softmax(-1))
+        return probabilities[-1] @ v
 
     original = F.scaled_dot_product_attention
     setattr(F, "scaled_dot_product_attention", attend)  # noqa: B010

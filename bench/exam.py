@@ -20,7 +20,7 @@ class Marks:
 
 
 def judge(engine: Any, pixels: np.ndarray, paintings: list[Painting], num_critiques: int) -> Marks:
-    """`engine`: an :class:`artquant.engines.Engine`; pixels (N, S, S, 3) uint8 of the N paintings."""
+    """Judge an `engine` (an :class:`artquant.engines.Engine`) on pixels (N, S, S, 3) uint8 of N paintings."""
     probabilities = np.concatenate([engine.assess(np.asarray(pixels[i : i + 50])).probabilities for i in range(0, len(pixels), 50)])
     predicted, human = probabilities @ np.asarray(engine.scale.values), np.array([p.score for p in paintings])
     named: dict[str, list[bool]] = {}

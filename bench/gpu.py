@@ -19,7 +19,7 @@ from bench.engine import engine_scores, medium_config, plain_scores
 
 
 def build(config: MPLUGOwl2Config, device: str, dtype: torch.dtype) -> TorchEngine:
-    """Random weights made on the device itself: at full size they are 16 GB."""
+    """Make random weights on the device itself: at full size they are 16 GB."""
     from transformers.initialization import no_init_weights
 
     default = torch.get_default_dtype()
@@ -40,7 +40,10 @@ def build(config: MPLUGOwl2Config, device: str, dtype: torch.dtype) -> TorchEngi
 
 
 def flops_of_a_score(engine: TorchEngine) -> float:
-    """Multiply-adds count two. Matrix products and attention of vision, abstractor, and the tokens behind the static prompt."""
+    """Return the FLOPs of a score, counting a multiply-add as two.
+
+    Counted are matrix products and attention of vision, abstractor, and the tokens behind the static prompt.
+    """
     config, visual = engine.config, engine.config.visual_config
     vision, abstractor = visual.visual_model, visual.visual_abstractor
     patches = vision.grid_size**2 + 1

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from artquant.core.identity import Identity
 from artquant.core.scale import Scale
 from artquant.engines import Assessment
+from artquant.results.nights import Work
 from artquant.storage.store import Store, open_store
 
 IMAGE_SIZE = 448
@@ -79,16 +81,16 @@ def fill(store: Store, datas: list[bytes], num: int) -> float:
 
 
 def steady(count: Any) -> float:
-    """Rows a second between the first and the last batch."""
+    """Return rows per second between the first and the last batch."""
     return float(count.num_rows / (count.last_at - count.first_at))
 
 
 def our_rate(source: Store, output: Store, num_fetch: int | None, image_size: int) -> tuple[float, float]:
-    """(steady images a second, seconds in all) of the score pipeline with the null engine, `num_fetch` as in `fetch.num_workers`."""
+    """Return (steady images per second, seconds in all) of the score pipeline with the null engine; `num_fetch` is `fetch.num_workers`."""
     from artquant.config import EngineSpec, FetchSpec, ResolvedScoreSpec
     from artquant.engines.open import resolve
     from artquant.engines.recipe import EngineRecipe
-    from artquant.pipelines.score import run_score
+    from artquant.pipelines.score import claimed_night, run_score
 
     spec = ResolvedScoreSpec(
         input=source.uri,
@@ -99,7 +101,9 @@ def our_rate(source: Store, output: Store, num_fetch: int | None, image_size: in
     identity = Identity("null", "none", "none", "none", "none")
     recipe = EngineRecipe(NullEngine, identity, image_size, NullEngine.scale.values, "null", resolve(spec.engine))
     started = time.perf_counter()
-    report = run_score(spec, recipe)
+    with claimed_night(spec, identity) as work:
+        assert isinstance(work, Work)
+        report = run_score(spec, recipe, work)
     return report.images_per_second, time.perf_counter() - started
 
 
@@ -141,7 +145,7 @@ class Silent:
 
 
 def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) -> tuple[int, float]:
-    """(images, seconds) of one process that runs the fetch stage and throws away what it makes."""
+    """Return (images, seconds) of one process that runs the fetch stage and discards its output."""
     from artquant.config import FetchSpec
     from artquant.pipelines.stages import FetchSettings, FetchStage
 
@@ -150,6 +154,7 @@ def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) 
             input=source.uri,
             output=output.uri,
             plan_key=plan_key,
+            shards=tuple(shards),
             image_size=IMAGE_SIZE,
             block_rows=96,
             fetch=FetchSpec(),
@@ -157,29 +162,33 @@ def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) 
             counter=Silent(),
         )
     )
-    next(stage({"id": np.array(shards[:1])}))  # connections are open, code is loaded
+    next(stage({"id": np.array([0])}))  # connections are open, code is loaded
     started = time.perf_counter()
-    num = sum(len(block["pixels"]) for block in stage({"id": np.array(shards)}))
+    num = sum(len(block["pixels"]) for block in stage({"id": np.arange(len(shards))}))
     return num, time.perf_counter() - started
 
 
 def ceiling_rate(source: Store, output: Store) -> float:
     """Images a second that two processes fetch and decode with no Ray around them."""
-    from collections import Counter
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    from artquant.results.plan import due, write_plan
+    from artquant.results.catalog import Source, read_catalog
+    from artquant.results.ledger import Night
+    from artquant.results.plan import draft_plan, store_plan
 
-    counts: Counter[str] = Counter()
-    plan = write_plan(output, "ceiling.parquet", due(source.list(), source.uri_of, (), counts), counts)
+    night = Night(Identity("null", "none", "none", "none", "none"), {}, "")
+    with tempfile.TemporaryDirectory() as folder, read_catalog(Source("input", source.uri)) as catalog:
+        draft = draft_plan(catalog, output, None, night, Path(folder))
+        store_plan(output, "ceiling.parquet", draft)
+    plan = draft.summary
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         parts = [pool.submit(fetch_alone, source, output, "ceiling.parquet", list(range(i, plan.num_shards, 2))) for i in range(2)]
         return sum(num / seconds for num, seconds in (part.result() for part in parts))
 
 
 def decode_rates(pictures: list[bytes]) -> Iterator[tuple[str, float]]:
-    """(how, milliseconds a picture) on one core."""
+    """Return (how, milliseconds per picture) on one core."""
     import torch
 
     from artquant.images import square as images
@@ -203,7 +212,7 @@ def enlarged(pixels: np.ndarray, long_side: int) -> bytes:
 
 
 def score_drift(num: int, long_side: int) -> np.ndarray:
-    """|score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
+    """Return |score of the reduced decode - score of the full one| of `num` large generated paintings under artquant-tiny."""
     from artquant.engines.recipe import TINY
     from artquant.engines.torch_engine import TorchEngine
     from artquant.images import square as images

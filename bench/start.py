@@ -19,7 +19,7 @@ MARKS = {"until Ray": "Starting a local Ray", "until scored": "artworks scored",
 
 
 def run(checkout: Path, home: str) -> dict[str, float]:
-    """Seconds by phase. Raises CalledProcessError where the job failed."""
+    """Return seconds by phase. Raises CalledProcessError if the job failed."""
     started, before = time.monotonic(), os.times()
     seconds: dict[str, float] = {}
     environment = os.environ | {"ARTQUANT_HOME": home, "PYTHONUNBUFFERED": "1"}

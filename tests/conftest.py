@@ -50,3 +50,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+SLOW_ROOMS = ("cli", "engines", "model", "pipelines", "storage", "training")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what needs a server, Ray, vLLM or a browser by what it is and what it uses, so that no test is forgotten."""
+    for item in items:
+        room, name = item.path.parent.name, item.path.name
+        values = getattr(getattr(item, "callspec", None), "params", {}).values()
+        if name == "test_browser.py":
+            item.add_marker("browser")
+        if "vllm" in name:
+            item.add_marker("vllm")
+        if room in SLOW_ROOMS or "s3" in values or {"s3_server", "local_ray"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")

@@ -159,6 +159,7 @@ def test_no_file_passes_three_hundred_lines(folder):
     assert lengths and {module: length for module, length in lengths.items() if length > MAX_LINES} == {}
 
 
+@pytest.mark.slow
 def test_the_network_and_the_torch_engine_run_without_cluster_store_and_picture_libraries():
     program = """
 import sys

@@ -117,7 +117,7 @@ def split_annotations(spec: ResolvedAnnotationSpec) -> Splits:
 
 
 def assign_splits(spec: ResolvedAnnotationSpec, ids: Sequence[str]) -> tuple[dict[str, str], dict[str, Split]]:
-    """Return artwork_id -> digest of its bytes, and artwork_id -> split, of the annotated artworks that exist. Raises UserError for none."""
+    """Return artwork_id -> digest of its bytes, and artwork_id -> split, of the annotated artworks there are. Raises UserError for none."""
     store = open_store(spec.images)
     content = content_digests(store, ids)
     if not content:

@@ -16,13 +16,18 @@ COMMANDS = {
     "promote": "make a published model current: artquant promote MODEL",
     "rollback": "make the model before the current one current again",
 }
+OPERATIONS = {
+    "plan": "say what a run would do and cost: artquant plan score input=... output=...",
+    "snapshots": "history, rollback, release, abandon, forget, clean, delta: artquant snapshots history OUTPUT",
+}
 EXAMPLES = {
     "score": "artquant score input=s3://bucket/art output=s3://bucket/scores engine.num_gpus=1",
     "train": "artquant train annotations.uri=ratings.csv annotations.images=art output=out model=current",
     "evaluate": "artquant evaluate annotations.uri=ratings.csv annotations.images=art output=out",
 }
-EXIT_CODES = """Exit codes: 0 done; 1 the run failed; 2 something for you to correct; 130 stopped
-by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. (make turns every failure into 2.)"""
+EXIT_CODES = """Exit codes: 0 done; 1 the run failed; 2 something for you to correct; 3 another run has
+the output; 5 unknown whether it is published, run the same again; 130 stopped by
+Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. (make turns every failure into 2.)"""
 
 
 def overview() -> str:
@@ -30,6 +35,8 @@ def overview() -> str:
     lines += [f"  {name:<10}{what}" for name, what in JOBS.items()]
     lines += ["", "Commands (--registry URI: s3://bucket/models or a folder; without it, the embedded store's)"]
     lines += [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    lines += ["", "Nights"]
+    lines += [f"  {name:<10}{what}" for name, what in OPERATIONS.items()]
     return "\n".join([*lines, "", EXIT_CODES, ""])
 
 

@@ -1,6 +1,7 @@
 """The command `artquant`: the one door to all jobs. `make submit JOB=score ARGS="key=value ..."` calls it.
 
-Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 130 stopped by Ctrl-C, 143 by SIGTERM.
+Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 3 another run has the output, 5 unknown whether it is published,
+130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import errno
@@ -10,7 +11,7 @@ import sys
 from difflib import get_close_matches
 
 from artquant.cli.ends import Stopped, heed_signals, supervised, whole_cause
-from artquant.cli.help import COMMANDS, JOBS, job_help, overview
+from artquant.cli.help import COMMANDS, JOBS, OPERATIONS, job_help, overview
 from artquant.config import Section
 from artquant.core.errors import Reject, RunFailed, UserError
 
@@ -19,17 +20,17 @@ HELP = ("--help", "-h", "help")
 
 
 def command() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(supervised(main, sys.argv[1:]))
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code; whatever goes wrong is one sentence on stderr."""
+    """Return the exit code; whatever goes wrong is one sentence on stderr."""
     try:
         with heed_signals():
             return run(arguments)
     except UserError as error:
-        return say_last(str(error), 2)
+        return say_last(str(error), error.exit_code)
     except (RunFailed, Reject) as error:  # a Reject here is an object of the run itself that could not be read
         return say_last(str(error), 1)
     except KeyboardInterrupt as error:
@@ -48,7 +49,7 @@ def say_last(sentence: str, code: int) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    """Does what is asked for. Raises UserError, RunFailed and Stopped."""
+    """Do what is asked for. Raises UserError, RunFailed and Stopped."""
     name, *settings = arguments or [""]
     if name in HELP:
         print(overview())
@@ -62,6 +63,8 @@ def run(arguments: list[str]) -> int:
         from artquant.cli import models
 
         return models.run(arguments)
+    if name in OPERATIONS:
+        return int(importlib.import_module(f"artquant.cli.{name}").run(settings))
     if name not in JOBS:
         raise UserError(unknown_job(name))
     asked_for_help = any(setting in HELP for setting in settings)
@@ -83,7 +86,7 @@ def unknown_job(name: str) -> str:
         return f"No job was named: say artquant JOB or make submit JOB=..., one of {jobs}."
     if "=" in name:
         return f"{name!r} is a setting, and the job comes first: artquant score {name} ..."[:300].rstrip(".") + "."
-    if meant := get_close_matches(name, [*JOBS, *COMMANDS], n=1):
+    if meant := get_close_matches(name, [*JOBS, *COMMANDS, *OPERATIONS], n=1):
         return f"There is no job {name!r}: did you mean {meant[0]}? The jobs are {jobs}."
     return f"There is no job {name!r}: the jobs are {jobs}."
 

@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -25,7 +24,8 @@ from artquant.core.home import home
 from artquant.core.scale import Scale
 from artquant.registry import Registry
 from artquant.results import layout
-from artquant.results.plan import due, refuse_overlap
+from artquant.results.catalog import Source, check_not_empty
+from artquant.results.plan import refuse_overlap
 from artquant.storage.embedded import BUCKET, EmbeddedStore
 from artquant.storage.store import FetchError, Store, open_store
 
@@ -36,31 +36,32 @@ Reopen = str | None
 @contextmanager
 def score_places(spec: ScoreSpec) -> Iterator[tuple[ResolvedScoreSpec, Reopen]]:
     """Yield the spec with its input, output and model filled in. Raises UserError."""
-    if spec.input and spec.output:
-        yield _with_score_places(spec, spec.input, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
+    given = {name: getattr(spec, name) for name in ("input", "manifest", "inventory") if getattr(spec, name)}
+    if given and spec.output:
+        yield _with_score_places(spec, given, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
         return
-    refuse_other_stores({name: getattr(spec, name) for name in ("input", "output", "model", "base", "registry")}, "input and output")
-    for uri in (spec.input, spec.output):
+    addresses = given | {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
+    refuse_other_stores(addresses, "input and output")
+    for uri in (*given.values(), spec.output):
         if uri and not uri.startswith("s3://"):
             open_store(uri)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
-        if not spec.input:
+        if not given:
             fill_sample(bucket)
-        source, output = spec.input or bucket.uri_of("sample"), spec.output or bucket.uri_of("results")
-        yield _with_score_places(spec, source, output, spec.registry or bucket.uri_of("models")), reopen
+        given, output = given or {"input": bucket.uri_of("sample")}, spec.output or bucket.uri_of("results")
+        yield _with_score_places(spec, given, output, spec.registry or bucket.uri_of("models")), reopen
 
 
-def _with_score_places(spec: ScoreSpec, source: str, output: str, registry: str) -> ResolvedScoreSpec:
-    """Replace `model=current` by the address of the model that is current now, which never changes.
-
-    So a promotion during the run affects no part of it, and the run's spec says which model it was.
-    """
-    source, output = open_store(source).uri, open_store(output).uri
-    check_score_places(spec, source, output)
+def _with_score_places(spec: ScoreSpec, given: Mapping[str, str], output: str, registry: str) -> ResolvedScoreSpec:
+    """Return the spec with whole addresses. `model=current` becomes the address of the model that is current now, which never changes: a
+    promotion during the run touches no part of it, and the run's spec says which model it was."""
+    output = open_store(output).uri
+    whole = {name: open_store(uri).uri for name, uri in given.items()}
+    check_score_places(spec, whole.get("input"), output)
     if spec.model != "current":
-        return resolved(ResolvedScoreSpec, spec, input=source, output=output)
+        return resolved(ResolvedScoreSpec, spec, **whole, output=output)
     registry = open_store(registry).uri
-    return resolved(ResolvedScoreSpec, spec, input=source, output=output, registry=registry, model=meant_model(spec.model, registry))
+    return resolved(ResolvedScoreSpec, spec, **whole, output=output, registry=registry, model=meant_model(spec.model, registry))
 
 
 def meant_model(model: str | None, registry: str, is_optional: bool = False) -> str | None:
@@ -74,13 +75,14 @@ def meant_model(model: str | None, registry: str, is_optional: bool = False) -> 
     return model
 
 
-def check_score_places(spec: ScoreSpec, input_uri: str, output_uri: str) -> None:
-    """Raise UserError if the input cannot be read or holds no artwork, or the output cannot be written or already has such a run."""
-    source, store = open_store(input_uri), open_store(output_uri)
-    source.check_readable()
-    refuse_overlap(input_uri, output_uri)
-    next(due(source.list(), source.uri_of, spec.exclude, Counter()))
-    check_output(store, layout.run_key(spec.run_id, "plan.parquet"), f"a run {spec.run_id}")
+def check_score_places(spec: ScoreSpec, input_uri: str | None, output_uri: str) -> None:
+    """Raise UserError where the input cannot be read or holds results, or the output cannot be written or has such a run already."""
+    store = open_store(output_uri)
+    if input_uri:
+        open_store(input_uri).check_readable()
+        refuse_overlap(input_uri, output_uri)
+        check_not_empty(Source("input", input_uri, spec.exclude))
+    check_output(store, layout.run_key(spec.run_id, "manifest.json"), f"a run {spec.run_id}")
 
 
 def check_output(store: Store, key: str, what: str) -> None:

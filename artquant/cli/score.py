@@ -1,77 +1,115 @@
 """The score job's entry point: settings, places, an engine, the pipeline, a table."""
 
-import json
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from artquant.cli.ends import whole_cause
 from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec
-from artquant.config import ScoreSpec
+from artquant.config import ResolvedScoreSpec, ScoreSpec
 from artquant.core.errors import RunFailed, UserError
+from artquant.core.format import count_of
+
+if TYPE_CHECKING:
+    from artquant.engines.recipe import EngineRecipe
+    from artquant.results.nights import Work
+    from artquant.results.plan import PlanSummary
 
 
 def main(overrides: list[str]) -> int:
     spec = read_spec(overrides)
-    from artquant.cli.local_ray import running_ray
+    from artquant.cli.local_ray import check_answers
     from artquant.cli.places import score_places
-    from artquant.cli.terminal import say
-    from artquant.engines.recipe import make_recipe, open_checkpoint
+    from artquant.engines.recipe import identity_of, make_recipe, open_checkpoint
 
     beside = ThreadPoolExecutor(1)
     beside.submit(import_module, "artquant.pipelines.score")  # and with it Ray Data, while the store starts and is asked
     with beside, score_places(spec) as (spec, reopen):
         checkpoint = open_checkpoint(spec.model, spec.base)
-        # Ray's start is mostly waiting; torch and transformers are slow to import.
-        recipe = beside.submit(make_recipe, checkpoint, spec.engine, spec.fetch.full_decode)
-        if os.environ.get("RAY_ADDRESS"):
-            recipe.result()
-        from artquant.cli.summary import keep_report, print_summary
-        from artquant.pipelines.score import run_score
+        from artquant.pipelines.score import claimed_night
 
-        try:
-            with running_ray():
-                report = run_score(spec, recipe.result())
-        except RunFailed:
-            say(f"report: {keep_report(spec.output, spec.run_id)}")
+        identity = identity_of(checkpoint, spec.engine, spec.fetch.full_decode)
+        address = os.environ.get("RAY_ADDRESS")
+        if address:  # what is refused leaves nothing behind
+            make_recipe(checkpoint, spec.engine, spec.fetch.full_decode)
+            check_answers(address)
+        with claimed_night(spec, identity) as work:
+            from artquant.results.plan import PlanSummary
+
+            if isinstance(work, PlanSummary):
+                print_nothing_due(work, spec)
+                return 0
+            # Ray's start is mostly waiting; torch and transformers are slow to import.
+            recipe = beside.submit(make_recipe, checkpoint, spec.engine, spec.fetch.full_decode)
+            return score(spec, work, recipe.result, reopen)
+
+
+def score(spec: ResolvedScoreSpec, work: "Work", recipe: "Callable[[], EngineRecipe]", reopen: str | None) -> int:
+    """Scores on a Ray that runs for the call, and says how it ended."""
+    from artquant.cli.local_ray import running_ray
+    from artquant.cli.summary import keep_report, print_summary
+    from artquant.cli.terminal import say
+    from artquant.pipelines.score import run_score
+
+    run_id = work.intent.run_id
+    try:
+        with running_ray():
+            report = run_score(spec, recipe(), work)
+    except RunFailed:
+        say(f"report: {keep_report(spec.output, run_id)}")
+        raise
+    except KeyboardInterrupt as stop:
+        if is_published(spec.output, run_id):
+            stop.args = (f"Stopped, after the run {run_id} was published: its rows are current.",)
+        else:
+            stop.args = ("Stopped. Nothing was published; the same command goes on where this one stopped.",)
+        raise
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_published(spec.output, run_id):
             raise
-        except KeyboardInterrupt as stop:
-            if is_published(spec.output, spec.run_id):
-                stop.args = (f"Stopped, after the run {spec.run_id} was published: its rows are current.",)
-            raise
-        except UserError:
-            raise
-        except Exception as error:
-            if not is_published(spec.output, spec.run_id):
-                raise
-            say(f"artquant: The run {spec.run_id} is published, and its rows are current; what came after failed: {whole_cause(error)}.")
-            return 0
-        print_summary(report, keep_report(spec.output, spec.run_id), reopen)
+        say(f"artquant: The run {run_id} is published, and its rows are current; what came after failed: {whole_cause(error)}.")
+        return 0
+    print_summary(report, keep_report(spec.output, run_id), reopen)
     return 0
 
 
+def print_nothing_due(plan: "PlanSummary", spec: ResolvedScoreSpec) -> None:
+    reused = count_of(plan.num_reused, "artwork")
+    more = ", ".join(f"{number:,} {what}" for what, number in plan.counts.items() if what != "reused" and number)
+    print(f"Nothing is due: {reused} {'is' if plan.num_reused == 1 else 'are'} scored already{f' ({more})' if more else ''}.")
+    print(f"results  {spec.output}")
+
+
 def read_spec(overrides: list[str]) -> ScoreSpec:
-    """Raises UserError, for half of the places too: the sample is never run by accident, nor are results put where nobody looks."""
+    """Raise UserError, for half of the places too: the sample is never run by accident, nor are results put where nobody looks."""
     spec = load_job_spec(ScoreSpec, overrides)
-    if bool(spec.input) != bool(spec.output):
-        given, lacking = ("input", "output") if spec.input else ("output", "input")
-        raise UserError(f"{given} is given and {lacking} is not: give both, or neither for the sample collection.")
+    given = [name for name in ("input", "manifest", "inventory") if getattr(spec, name)]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)} are given: one of them says what the collection is, so leave the others out.")
+    if bool(given) != bool(spec.output):
+        there, lacking = (given[0], "output") if given else ("output", "input")
+        raise UserError(f"{there} is given and {lacking} is not: give both, or neither for the sample collection.")
     return spec
 
 
 def is_published(output: str, run_id: str) -> bool:
-    """Whether CURRENT names this run; False where the store does not say."""
-    from artquant.results import layout
+    """Return whether the last snapshot is of this run; False where the store does not say."""
+    from artquant.results.snapshots import head
     from artquant.storage.store import FetchError, open_store
 
     try:
-        return bool(json.loads(open_store(output).get(layout.CURRENT))["run_id"] == run_id)
-    except (FetchError, ValueError, KeyError):
+        last = head(open_store(output))
+    except FetchError:
         return False
+    return last is not None and last.run_id == run_id
 
 
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
-    spec = load_job_spec(ScoreSpec, overrides)
-    check_addresses({"input": spec.input, "output": spec.output})
+    spec = read_spec(overrides)
+    check_addresses({"input": spec.input or spec.manifest or spec.inventory, "output": spec.output})

@@ -4,7 +4,6 @@ from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.evaluate import EvaluateSpec, ResolvedEvaluateSpec
 from artquant.config.load import Setting, load_spec, read_document, settings_of, spec_yaml, takes
 from artquant.config.score import (
-    ROWS_PER_FILE,
     EngineSpec,
     FetchSpec,
     MeasuredEngineSpec,
@@ -17,7 +16,6 @@ from artquant.config.section import Section, resolved
 from artquant.config.train import FitSpec, LoraSpec, LossSpec, PlacedTrainSpec, ResolvedTrainSpec, TrainSpec, VisionWarmupSpec
 
 __all__ = [
-    "ROWS_PER_FILE",
     "AnnotationSpec",
     "EngineSpec",
     "EvaluateSpec",

@@ -7,14 +7,13 @@ from pydantic import Field, field_validator
 
 from artquant.config.section import Section, checked_name
 from artquant.config.values import Patterns
+from artquant.core.schema import RejectClass
 
 StallMinutes: Any = Field(
     15.0,
     gt=0,
     description="a worker that is at one batch, one picture or its start for longer is ended, and what it held is tried again",
 )
-
-ROWS_PER_FILE = 200_000
 
 
 class FetchSpec(Section):
@@ -81,17 +80,23 @@ class ScoreSpec(Section):
     """`make submit JOB=score`: a collection in, partitioned Parquet out."""
 
     input: str | None = Field(None, description="where the pictures are: s3://bucket/prefix or a folder; none: the sample collection")
+    manifest: str | None = Field(None, description="instead: a Parquet, CSV or JSON-lines file with an id and a URI a row, etag and size")
+    inventory: str | None = Field(None, description="instead: the manifest.json of an S3 Inventory")
     output: str | None = Field(None, description="where the results go: s3://bucket/prefix or a folder; none: the embedded store")
     model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
     exclude: Patterns = Field((), description="patterns of keys that are no artworks, as in *.tsv")
-    limit: int | None = Field(None, ge=1, description="score the first so many artworks only")
+    limit: int | None = Field(None, ge=1, description="score the first so many artworks that are due only")
+    retry: tuple[RejectClass, ...] = Field((), description="reject classes to try again though only another object would change them")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
     max_rejected_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
-    rows_per_file: int = Field(ROWS_PER_FILE, ge=1, description="rows that a Parquet file holds, about")
+    rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
     stall_minutes: float = StallMinutes
+    accept_rolled_back: bool = Field(False, description="score though the model's first run was taken back")
+    price_per_hour: float | None = Field(None, ge=0, description="what an hour of the machines costs, for artquant plan")
+    stale_seconds: float = Field(60.0, gt=0, description="a run on another host that showed no sign of life for so long is taken over")
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
@@ -103,7 +108,13 @@ class ScoreSpec(Section):
 
 
 class ResolvedScoreSpec(ScoreSpec):
-    """With whole addresses: a worker may stand in another folder."""
+    """With whole addresses: a worker may stand in another folder. One of input, manifest and inventory is there."""
 
-    input: str
     output: str
+
+    @property
+    def collection(self) -> tuple[Literal["input", "manifest", "inventory"], str]:
+        """Which of the three it is, and its address."""
+        if self.manifest:
+            return "manifest", self.manifest
+        return ("inventory", self.inventory) if self.inventory else ("input", str(self.input))

@@ -6,7 +6,9 @@ from artquant.core.schema import RejectClass
 
 
 class UserError(Exception):
-    """Something a person can mend: one sentence that says what is wrong and what to do. The process ends with exit code 2."""
+    """Something a person can mend: one sentence that says what is wrong and what to do. The process ends with `exit_code`."""
+
+    exit_code = 2
 
 
 class Reject(Exception):
@@ -25,13 +27,29 @@ class RunFailed(Exception):
     """The run ended without a result that may be published; what was published before stays current. Exit code 1."""
 
 
+class AnotherRun(UserError):
+    """Another run has this output at the moment, or was first. Exit code 3."""
+
+    exit_code = 3
+
+
+class OutcomeUnknown(UserError):
+    """The store does not say whether the run is published: the same command finds out. Exit code 5."""
+
+    exit_code = 5
+
+
+class OlderProgram(UserError):
+    """The output was written by a newer program than this. Exit code 2."""
+
+
 _OWN = re.compile(r"(?:RunFailed|UserError): (.+)")
 _NAMED = re.compile(r"^\s*[\w.]*(?:Error|Exception|Exit|Interrupt|Reject)\b.*: .+$", re.MULTILINE)
 _WRAPPERS = ("UserCodeException", "RayTaskError", "WorkerGroupError", "TrainingFailedError", "ControllerError")
 
 
 def root_cause(error: BaseException) -> str:
-    """The sentence of ours in a remote traceback, or its first line that names a cause, as in 'OSError: no space left'."""
+    """Return the sentence of ours in a remote traceback, or its first line that names a cause, as in 'OSError: no space left'."""
     text = str(error)
     if own := _OWN.search(text):
         return own[1].strip()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,8 @@ ARTWORK_ID, URI, ETAG, SIZE_BYTES = "artwork_id", "uri", "etag", "size_bytes"
 REASON, RUN_ID = "reason", "run_id"
 REJECT_CLASS, MESSAGE, ATTEMPTS = "reject_class", "message", "attempts"
 SCORE, SCORE_STD, LEVEL, CRITIQUE_STATUS = "score", "score_std", "level", "critique_status"
-PIXELS, AT = "pixels", "at"  # between stages only: a decoded picture; when the row was made
+SCORED_AT, REJECTED_AT = "scored_at", "rejected_at"
+SHARD, PIXELS, AT = "shard", "pixels", "at"  # between stages only: a decoded picture; when the row was made
 
 
 class CritiqueStatus(StrEnum):
@@ -59,17 +61,20 @@ class Reason(StrEnum):
     """Why an artwork is in tonight's plan."""
 
     NEW = "new"
-    CHANGED = "changed"
-    MODEL = "model"
-    RETRY = "retry"
-    FORCED = "forced"
+    CHANGED = "changed"  # another content under the same id
+    MODEL = "model"  # scored before, by another model
+    PROMPT = "prompt"
+    PREPROCESSING = "preprocessing"
+    DTYPE = "dtype"
+    RETRY = "retry"  # rejected before, for trouble that passes
 
 
-def plan_schema() -> pa.Schema:
-    """One row an artwork that is due; a row group is one shard."""
+def plan_schema(carry: Sequence[str] = ()) -> pa.Schema:
+    """One row an artwork that is due; a row group is one shard. `carry`: further columns of the collection."""
     import pyarrow as pa
 
-    return pa.schema([(ARTWORK_ID, pa.string()), (URI, pa.string()), (ETAG, pa.string()), (SIZE_BYTES, pa.int64()), (REASON, pa.string())])
+    names = {ARTWORK_ID: pa.string(), URI: pa.string(), ETAG: pa.string(), SIZE_BYTES: pa.int64(), REASON: pa.string()}
+    return pa.schema([*names.items(), *((name, pa.string()) for name in carry)])
 
 
 def score_schema() -> pa.Schema:
@@ -98,7 +103,7 @@ def score_schema() -> pa.Schema:
             ("dtype", pa.string()),
             (REASON, pa.string()),
             (RUN_ID, pa.string()),
-            ("scored_at", pa.timestamp("us", tz="UTC")),
+            (SCORED_AT, pa.timestamp("us", tz="UTC")),
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
     )
@@ -118,14 +123,14 @@ def reject_schema() -> pa.Schema:
             ("model_id", pa.string()),
             (REASON, pa.string()),
             (RUN_ID, pa.string()),
-            ("rejected_at", pa.timestamp("us", tz="UTC")),
+            (REJECTED_AT, pa.timestamp("us", tz="UTC")),
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
     )
 
 
 def evaluation_schema() -> pa.Schema:
-    """A score row beside what people said. The scores of both, and the fitted one, are on the annotations' scale."""
+    """Name the columns of a score row beside what people said. The scores of both, and the fitted one, are on the annotations' scale."""
     import pyarrow as pa
 
     return pa.schema(

@@ -38,19 +38,26 @@ class EngineRecipe:
 def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = False) -> EngineRecipe:
     """Return how workers get the checkpoint's engine. Raises UserError if it cannot be used."""
     check_usable_once(checkpoint)
-    from artquant.engines.open import engine_label, open_engine, precision_tag, resolve
+    from artquant.engines.open import engine_label, open_engine, resolve
 
     resolved = resolve(engine, checkpoint.is_mplug_owl2)
     torch_engine = resolved.model_copy(update={"name": "torch"})
     return EngineRecipe(
         open=partial(open_engine, resolved, checkpoint),
-        identity=checkpoint.identity(precision_tag(resolved), full_decode),
+        identity=identity_of(checkpoint, engine, full_decode),
         image_size=checkpoint.image_size,
         level_values=checkpoint.prompts.level_values,
         description=engine_label(resolved),
         engine=resolved,
         open_network=partial(open_engine, torch_engine, checkpoint) if checkpoint.is_mplug_owl2 else None,
     )
+
+
+def identity_of(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = False) -> Identity:
+    """Return what the scores of the checkpoint's engine depend on; imports no torch."""
+    from artquant.engines.open import precision_tag, resolve
+
+    return checkpoint.identity(precision_tag(resolve(engine, checkpoint.is_mplug_owl2)), full_decode)
 
 
 def open_checkpoint(location: str | None, base: str | None = None) -> Checkpoint:

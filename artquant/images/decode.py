@@ -86,10 +86,10 @@ def open_image(data: bytes) -> ImageFile.ImageFile:
 
 
 def decode(image: ImageFile.ImageFile, data: bytes, *, is_plain: bool, max_factor: int = 1) -> np.ndarray:
-    """Upright sRGB pixels, (height, width, 3) uint8, writable and contiguous, alpha laid over white.
+    """Decode to upright sRGB pixels, (height, width, 3) uint8, writable and contiguous, alpha laid over white.
 
-    One that `is_plain` (:func:`jpeg_markers`) comes at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`: empty,
-    truncated, too_large, unsupported.
+    An image that `is_plain` (:func:`jpeg_markers`) is decoded at 1/`max_factor` of its size (1, 2, 4 or 8; rounded up). Raises `Reject`:
+    empty, truncated, too_large, unsupported.
     """
     try:
         pixels = _decode_plain_jpeg(image, data, max_factor) if is_plain and isinstance(image, JpegImageFile) else None
@@ -105,10 +105,10 @@ def decode(image: ImageFile.ImageFile, data: bytes, *, is_plain: bool, max_facto
 
 
 def jpeg_markers(image: ImageFile.ImageFile, data: bytes) -> Markers:
-    """Of a JPEG, what its markers say; only one that `is_plain` may be asked for at a reduced size: of a lossless one libjpeg-turbo before
-    3.1.4 then writes beyond its buffer. Of other kinds: not plain, no scans.
+    """Return what a JPEG's markers say; for other kinds: not plain, no scans.
 
-    Raises Reject for a JPEG of which the scans take far more work than its pixels.
+    Only a JPEG that `is_plain` may be decoded at a reduced size: on a lossless one, libjpeg-turbo before 3.1.4 then writes beyond its
+    buffer. Raises Reject for a JPEG whose scans take far more work than its pixels.
     """
     if not isinstance(image, JpegImageFile):
         return Markers(is_plain=False, num_scans=0)
@@ -135,7 +135,7 @@ def piece_pixels(image: ImageFile.ImageFile) -> int:
 
 
 def swaps_sides(image: ImageFile.ImageFile) -> bool:
-    """Whether `decode` exchanges width and height of the size in the header (Pillow has already done so for TIFF)."""
+    """Tell whether `decode` exchanges width and height of the size in the header (Pillow has already done so for TIFF)."""
     return not isinstance(image, TiffImageFile) and _orientation(image) in (5, 6, 7, 8)
 
 
@@ -151,7 +151,7 @@ def _reject(error: Exception) -> Reject:
 
 
 def _decode_plain_jpeg(image: JpegImageFile, data: bytes, factor: int) -> np.ndarray | None:
-    """RGB pixels of a grey or three-colour JPEG; None for a kind, or a harmless flaw, that Pillow must handle."""
+    """Decode a grey or three-colour JPEG to RGB pixels; None for a kind, or a harmless flaw, that Pillow must handle."""
     profile = image.info.get("icc_profile")
     if image.mode not in ("L", "RGB") or (image.mode == "L" and profile):
         return None
@@ -199,7 +199,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _to_array(image: Image.Image) -> np.ndarray:
-    """(height, width, 3) uint8 of an RGB image, strip by strip: `np.array` holds three copies at a time."""
+    """Copy an RGB image to (height, width, 3) uint8, strip by strip: `np.array` holds three copies at a time."""
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     rows = max(1, _STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
@@ -209,7 +209,7 @@ def _to_array(image: Image.Image) -> np.ndarray:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey -> L by its high byte, as Pillow itself does for 16-bit colour."""
+    """Convert 16-bit grey to L by its high byte, as Pillow itself does for 16-bit colour."""
     tags = image.tag_v2 if isinstance(image, TiffImageFile) else {}
     bits = tags.get(_BITS_TAG, (16,))[0]
     grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
@@ -225,7 +225,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """As `_kept_transform`, which remembers those of profiles of usual size."""
+    """Do as `_kept_transform`, which caches the transforms of profiles of usual size."""
     make = _kept_transform if len(profile) <= _MAX_KEPT_PROFILE_BYTES else _kept_transform.__wrapped__
     return make(profile, mode)
 

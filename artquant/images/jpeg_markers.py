@@ -59,7 +59,7 @@ def read_markers(data: bytes) -> Markers:
 
 
 def _after_scan(data: bytes, position: int) -> int:
-    """Where the marker after a scan's entropy-coded data begins; the file's end where there is none."""
+    """Return where the marker after a scan's entropy-coded data begins, or the file's end if there is none."""
     last = len(data) - 1
     while 0 <= (position := data.find(b"\xff", position)) < last:
         if data[position + 1] not in _IN_SCAN:

@@ -100,7 +100,7 @@ def peak_bytes(image: ImageFile.ImageFile, num_pixels: int, markers: Markers, fa
 
 
 def recipe(size: int, *, fast: bool) -> dict[str, object]:
-    """All that `load` does to a picture, in JSON's terms: other pixels mean another recipe."""
+    """Describe all that `load` does to a picture, as JSON values: different pixels mean a different recipe."""
     return {
         "version": 1,
         "size": size,
@@ -145,7 +145,7 @@ def thumbnail(picture: Picture, size: int) -> bytes:
 
 
 def _reduction(side: int, size: int) -> int:
-    """1, 2 or 4: scales between decode no faster than the next larger; at 8, a block's mean alone, scores drift twenty times as far."""
+    """Return 1, 2 or 4: scales between decode no faster than the next larger; at 8, a block's mean alone, scores drift 20 times as far."""
     factor = 1
     while factor < MAX_REDUCTION and side >= 2 * factor * REDUCED_MARGIN * size:
         factor *= 2

@@ -23,12 +23,12 @@ _FILES = (".json", ".jinja", ".txt", ".model")  # that a processor is made of
 
 
 def can_take(model: Any, name: str) -> bool:
-    """Whether the network's forward pass knows an argument of this name."""
+    """Tell whether the network's forward pass accepts an argument of this name."""
     return name in inspect.signature(model.forward).parameters
 
 
 def max_length(config: Any) -> int:
-    """Tokens that a network's language model has positions for."""
+    """Return the number of tokens that a network's language model has positions for."""
     return getattr(config.get_text_config(), "max_position_embeddings", None) or 1 << 30
 
 
@@ -93,27 +93,27 @@ class ChatProcessor:
         return self.chats[prompt]
 
     def encode_answer(self, prompt: str, answer: str = "") -> list[int]:
-        """Token ids of a prompt, the picture one placeholder, and of the answer to it, which begins with a space, tokenised together."""
+        """Return the token ids of a prompt, the picture one placeholder, and its answer, which begins with a space, tokenised together."""
         text = self._joined(self.chat(prompt), answer)
         return cast(list[int], self.tokenizer(text, add_special_tokens=self._adds_special_tokens(text))["input_ids"])
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a whole prompt, the picture's among them; they end as `encode_answer(prompt)` does."""
+        """Return the token ids of a whole prompt, including the picture's; they end as `encode_answer(prompt)` does."""
         if prompt not in self.ids:
             blank = np.zeros((1, self.image_size, self.image_size, 3), np.uint8)
             self.ids[prompt] = self._process(prompt, blank)["input_ids"][0].tolist()
         return self.ids[prompt]
 
     def level_token_ids(self, prompt: str) -> list[int]:
-        """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
+        """Do as :func:`artquant.model.levels.level_token_ids`, after `prompt`."""
         return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
 
     def pictures(self, pixels: np.ndarray) -> dict[str, Any]:
-        """(B, S, S, 3) uint8 -> what a forward pass takes of the pictures of B prompts, one each."""
+        """Convert (B, S, S, 3) uint8 to what a forward pass needs for the pictures of B prompts, one each."""
         return {name: value for name, value in self._process(self.any_prompt, pixels).items() if name not in _TEXT}
 
     def tokens(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
-        """ids (N, T) int64, mask (N, T) bool -> what a forward pass takes of the text."""
+        """Convert ids (N, T) int64 and mask (N, T) bool to what a forward pass needs for the text."""
         kinds = {name: torch.isin(ids, of_image.to(ids.device)).long() for name, of_image in self.kinds.items()}
         return {"input_ids": ids, "attention_mask": mask.long(), **kinds}
 
@@ -131,7 +131,7 @@ class ChatProcessor:
         return chat + (answer.removeprefix(" ") if chat[-1:].isspace() else answer)
 
     def _adds_special_tokens(self, text: str) -> bool:
-        """Not where the template has written the first of them already."""
+        """Tell whether the tokenizer must add special tokens: not if the template has written the first of them already."""
         return not (self.tokenizer.bos_token and text.startswith(self.tokenizer.bos_token))
 
 
@@ -145,7 +145,7 @@ def processor_class(model_type: str) -> Any:
 
 
 def square_size(image_processor: Any, config: Any) -> int:
-    """Pixels a side of the squares that a checkpoint is shown: those that its processor neither crops nor resizes, where it says so."""
+    """Return the side in pixels of the squares that a checkpoint is shown: if known, one that its processor neither crops nor resizes."""
     crop, size = (getattr(image_processor, name, None) or {} for name in ("crop_size", "size"))
     found = crop.get("height") if getattr(image_processor, "do_center_crop", False) else None
     found = found or size.get("height") or getattr(getattr(config, "vision_config", None), "image_size", None) or _DEFAULT_SIZE

@@ -79,7 +79,7 @@ class Checkpoint:
         return int(json.loads((Path(self.folder) / "config.json").read_text())["visual_config"]["visual_model"]["image_size"])
 
     def load_model(self, dtype: torch.dtype) -> Any:
-        """`MPLUGOwl2LlamaForCausalLM`, or what transformers makes of another backbone; an adapter is merged into its base."""
+        """Load `MPLUGOwl2LlamaForCausalLM`, or what transformers makes of another backbone; an adapter is merged into its base."""
         from artquant.model import MPLUGOwl2LlamaForCausalLM
 
         if self.is_mplug_owl2:
@@ -174,7 +174,7 @@ def _backbone(location: str) -> str:
 
 
 def _digest(folder: str, backbone: str) -> str:
-    """Of the names and contents of all files that can change a score."""
+    """Digest the names and contents of all files that can change a score."""
     suffixes = DIGESTED_SUFFIXES if backbone == MPLUG_OWL2 else (*DIGESTED_SUFFIXES, _TEMPLATE)
     total = hashlib.sha256()
     for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD):

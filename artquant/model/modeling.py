@@ -198,9 +198,9 @@ class MPLUGOwl2Model(MPLUGOwl2PreTrainedModel):
         return self.visual_abstractor(self.vision_model(pixel_values))
 
     def embed(self, input_ids: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
-        """Token embeddings (B, T, C) with the image features in the image tokens' places, in order.
+        """Embed tokens (B, T, C), with the image features in place of the image tokens, in order.
 
-        Raises ValueError where the number of image tokens is not the number of features.
+        Raises ValueError if the number of image tokens is not the number of features.
         """
         is_image = input_ids == self.config.image_token_index
         embeds = self.embed_tokens(input_ids.masked_fill(is_image, 0))

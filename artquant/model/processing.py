@@ -96,10 +96,10 @@ class MPLUGOwl2Processor(ProcessorMixin):
         return cls(image_processor, LlamaTokenizer.from_pretrained(folder), config.num_image_tokens, config.image_token_index)
 
     def tokenize(self, prompt: str) -> list[int]:
-        """Token ids of one prompt, with one `image_token_index` an image.
+        """Return the token ids of one prompt, with one `image_token_index` per image.
 
-        The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; the
-        begin-of-sequence token stands on the first piece only.
+        The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; only the first
+        piece has the begin-of-sequence token.
         """
         ids = [self.tokenizer.bos_token_id]
         for i, piece in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
@@ -108,19 +108,19 @@ class MPLUGOwl2Processor(ProcessorMixin):
         return ids
 
     def tokenize_text(self, text: str) -> list[int]:
-        """Token ids of one piece of text that stands behind the start or an image; `</s>` in it is the end token."""
+        """Return the token ids of one piece of text that follows the start or an image; `</s>` in it is the end token."""
         return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
 
     def encode_answer(self, prompt: str, answer: str = "") -> list[int]:
-        """Token ids of the text behind the image and of the answer to it, which begins with a space, tokenised together."""
+        """Return the token ids of the text after the image and of its answer, which begins with a space, tokenised together."""
         return self.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[-1] + answer)
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Token ids of a whole prompt, the image's among them; they end with `encode_answer(prompt)`."""
+        """Return the token ids of a whole prompt, including the image's; they end with `encode_answer(prompt)`."""
         return self.expand(self.tokenize(prompt))
 
     def level_token_ids(self, prompt: str) -> list[int]:
-        """As :func:`artquant.model.levels.level_token_ids`, behind `prompt`."""
+        """Do as :func:`artquant.model.levels.level_token_ids`, after `prompt`."""
         return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
 
     def decode_answer(self, ids: Sequence[int]) -> str:
@@ -129,11 +129,11 @@ class MPLUGOwl2Processor(ProcessorMixin):
         return self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
 
     def expand(self, ids: Sequence[int]) -> list[int]:
-        """Each image's one id becomes `num_image_tokens` of them."""
+        """Replace each image's one id by `num_image_tokens` of them."""
         return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_index else [i])]
 
     def __call__(self, images: Any = None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
-        """`input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""
+        """Return `input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""
         data: dict[str, Any] = {}
         if text is not None:
             rows = [self.expand(self.tokenize(t)) for t in ([text] if isinstance(text, str) else text)]

@@ -31,7 +31,7 @@ _TILE_ROWS = 256
 
 
 def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Attention of all to all: (B, heads, T, dim) each -> (B, heads, T, dim).
+    """Attend from all to all: (B, heads, T, dim) each -> (B, heads, T, dim).
 
     On a CPU in bfloat16, torch's fused kernel does not use the processor's bfloat16 products: tiles of plain ones take 0.6 of its time.
     """

@@ -49,7 +49,7 @@ class StrokeMap:
 
 @lru_cache(maxsize=16)
 def stroke_map(brush: str, long_side: int) -> StrokeMap:
-    """Built in a few tenths of a second; 8 directions of `MARGIN * long_side` pixels a side."""
+    """Build a stroke map in a few tenths of a second; 8 directions of `MARGIN * long_side` pixels a side."""
     bristle = BRISTLES[brush]
     rng = np.random.Generator(np.random.PCG64(1871))
     side = math.ceil(MARGIN * long_side)
@@ -104,7 +104,7 @@ def _outline(bristle: Bristle) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def noise(long_side: int, cells: int, octaves: int, variant: int) -> np.ndarray:
-    """Smooth noise, float32 (side, side) with mean 0 and std 1; `cells` waves along the long side in the coarsest octave."""
+    """Return smooth noise, float32 (side, side) with mean 0 and std 1; `cells` waves along the long side in the coarsest octave."""
     rng = np.random.Generator(np.random.PCG64([cells, octaves, variant]))
     side = math.ceil(MARGIN * long_side)
     total = np.zeros((side, side), np.float32)

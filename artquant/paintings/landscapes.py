@@ -12,7 +12,7 @@ from artquant.paintings.scene import Scene, Tone, across, down
 
 
 def sky(s: Scene, horizon: float, clouds: int = 5) -> None:
-    """Sky with sun or moon, stars or clouds, as the hour has it."""
+    """Draw the sky with sun or moon, stars or clouds, according to the hour."""
     light, rng = s.latents.light, s.rng
     top = s.colours["sky"] if light != "night" else mix(s.colours["sky"], s.colours["dark"], 0.35)
     ground = s.pigment(top, "horizon", down(0.0, horizon + 0.05), swirl=0.45)

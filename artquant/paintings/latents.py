@@ -69,7 +69,7 @@ class Latents:
 
 
 def draw_latents(rng: np.random.Generator) -> Latents:
-    """Categories uniform; the qualities share one skill, as those of people do."""
+    """Draw the categories uniformly, and the qualities from one shared skill, as people's are."""
     choice: dict[str, Any] = {
         name: values[int(rng.integers(len(values)))]
         for name, values in (
@@ -98,6 +98,9 @@ def worth(latents: Latents) -> float:
 
 
 def draw_ratings(latents: Latents, rng: np.random.Generator) -> tuple[float, ...]:
-    """Eight ratings on the 1..10 scale with steps of a half; a rater has a bias and an off day. Their mean errs by about 0.25."""
+    """Draw eight ratings on the 1..10 scale in steps of a half.
+
+    Each rater has a bias and may have an off day. The ratings' mean errs by about 0.25.
+    """
     raw = worth(latents) + rng.normal(0, 0.45, NUM_RATERS) + rng.normal(0, 0.5, NUM_RATERS)
     return tuple(float(value) for value in np.clip(np.round(raw * 2) / 2, 1, 10))

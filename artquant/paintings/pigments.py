@@ -39,7 +39,7 @@ def mix(a: Colour, b: Colour, amount: float) -> Colour:
 
 
 def turn_hue(colour: Colour, radians: float | np.ndarray) -> Colour:
-    """Rotates colours (..., 3) about the grey axis; brightness is kept."""
+    """Rotate colours (..., 3) about the grey axis; brightness is kept."""
     grey = (colour @ _GREY)[..., None]
     off = colour - grey
     across = (np.roll(off, -2, axis=-1) - np.roll(off, -1, axis=-1)) * 3**-0.5

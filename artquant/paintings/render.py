@@ -25,13 +25,13 @@ _INK = {"crisp": 0.48, "soft": 0.0, "broken": 0.55}
 
 
 def size_of(latents: Latents, long_side: int) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Return width and height in pixels."""
     aspect = ASPECTS[latents.aspect]
     return (long_side, round(long_side / aspect)) if aspect >= 1 else (round(long_side * aspect), long_side)
 
 
 def render(painting: Painting | Latents, long_side: int = 448) -> np.ndarray:
-    """uint8 (height, width, 3). The first picture of a size is slower: it makes the stroke maps of that size."""
+    """Render to uint8 (height, width, 3). The first picture of a size is slower: it makes the stroke maps of that size."""
     latents = painting.latents if isinstance(painting, Painting) else painting
     work = max(long_side, MIN_WORKING_SIDE)
     pixels = _paint(latents, work)
@@ -79,7 +79,7 @@ class _Cloth:
 
 
 def _model(scene: Scene, cloth: _Cloth) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Colour (3, H, W) float32 with its modelling, the pigment of each pixel, and the direction of its strokes (0..7)."""
+    """Return the colour (3, H, W) float32 with its modelling, the pigment of each pixel, and the direction of its strokes (0..7)."""
     labels = np.ascontiguousarray(np.asarray(scene.labels)[::2, ::2])
     first, second = (_colour_of(scene.labels, table) for table in scene.colour_tables())
     c, kx, ky, q = (np.take(np.array(column, np.float32), labels) for column in zip(*scene.shades, strict=True))
@@ -134,7 +134,7 @@ def _light(colour: np.ndarray, scene: Scene, cloth: _Cloth) -> None:
 
 
 def _lay(colour: np.ndarray, labels: np.ndarray, direction: np.ndarray, scene: Scene, cloth: _Cloth) -> np.ndarray:
-    """Strokes and contours, then what spoils them: wrong notes, chalk, bare canvas. Returns (3, H, W)."""
+    """Lay strokes and contours, then what spoils them: wrong notes, chalk, bare canvas. Returns (3, H, W)."""
     latents, unit, (height, width) = scene.latents, cloth.long_side, labels.shape
     clumsy = 1 - latents.control
     strokes = stroke_map(latents.brush, unit)
@@ -205,7 +205,7 @@ def _blurred(colour: np.ndarray, step: int) -> np.ndarray:
 
 
 def _edges(groups: np.ndarray) -> np.ndarray:
-    """float32 0 or 1: contours where two groups meet, about 1/150 of the long side wide."""
+    """Return float32 0 or 1: contours where two groups meet, about 1/150 of the long side wide."""
     edge = np.zeros(groups.shape, bool)
     edge[:, 1:] = groups[:, 1:] != groups[:, :-1]
     edge[1:] |= groups[1:] != groups[:-1]

@@ -58,7 +58,7 @@ class Scene:
         self.slope = -0.30 / self.aspect if latents.composition == "diagonal" else 0.0
 
     def ground(self, y: float, x: Number) -> Number:
-        """Height of a ground line that is level at `y`, or climbs to the right in a diagonal composition."""
+        """Return the height of a ground line that is level at `y`, or climbs to the right in a diagonal composition."""
         return y + self.slope * (x - self.aspect / 2)
 
     def pigment(
@@ -88,7 +88,7 @@ class Scene:
         return number
 
     def colour_tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """Colours at t = 0 and t = 1, float (pigments, 3), in the hour's light and with the clashes of a poor harmony."""
+        """Return the colours at t = 0 and t = 1, float (pigments, 3), in the hour's light and with the clashes of a poor harmony."""
         lit = np.array(self._lit)[:, None]
         signs = np.resize([0, 1, 0, -1], len(self._lit))[:, None]  # every other pigment keeps the palette
         strength = 0.95 * (1.0 - self.latents.harmony) ** 1.25
@@ -131,7 +131,7 @@ class Scene:
         self.polygon(pigment, np.concatenate([curve, [[x[-1], 1.7], [x[0], 1.7]]]))
 
     def span(self, num: int = 72) -> np.ndarray:
-        """Abscissas that reach beyond both edges, for curves that survive a tilt."""
+        """Return abscissas that reach beyond both edges, for curves that survive a tilt."""
         return np.linspace(-0.5, self.aspect + 0.5, num)
 
     def wave(self, x: np.ndarray, pitch: float, octaves: int = 4, rough: float = 0.5) -> np.ndarray:

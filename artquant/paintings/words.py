@@ -116,7 +116,7 @@ _EMOTION = {
 
 
 def write(latents: Latents, score: float, rng: np.random.Generator) -> tuple[str, str, str]:
-    """Perception, cognition and emotion, each of 12 to 25 words."""
+    """Write perception, cognition and emotion, each of 12 to 25 words."""
 
     def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]

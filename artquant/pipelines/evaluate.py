@@ -52,7 +52,7 @@ class Chosen:
 
 
 def choose(spec: ResolvedEvaluateSpec) -> Chosen:
-    """Reads the annotations and takes the split. Raises UserError where there is nothing to evaluate."""
+    """Read the annotations and take the split. Raises UserError where there is nothing to evaluate."""
     annotations = read_annotations(spec.annotations)
     table = annotations.table
     columns = other_columns(table)
@@ -97,7 +97,7 @@ def run_evaluation(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Cho
     key = partial(layout.evaluation_key, spec.run_id)
     store.put(key("spec.yaml"), spec_yaml(spec).encode())
     counter = start_counter()
-    scores, rejects = predict(scoring_run(spec), recipe, chosen.content, source, store, counter)
+    scores, rejects = predict(scoring_run(spec), recipe, chosen.content, store, counter)
     rejects = pa.concat_tables([rejects, vanished(spec, recipe, chosen, source, scores, rejects)])
     put_table(store, key("rejects.parquet"), rejects)
     num_planned = chosen.annotations.num_rows
@@ -142,7 +142,7 @@ def vanished(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Chosen, s
 
 
 def terms_of(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Chosen, compared: Compared, counter: ProgressCounter) -> Terms:
-    """The theory's terms of `theory_limit` artworks with all three texts, drawn by their content; of none where none has them."""
+    """Return the theory's terms of `theory_limit` artworks with all three texts, drawn by their content; of none where none has them."""
     texts = compared.people.select(["artwork_id", *CRITIQUE_PARTS]).to_pylist()
     rows = [row for row in texts if all((row[part] or "").strip() for part in CRITIQUE_PARTS)]
     rows.sort(key=lambda row: (chosen.content[row["artwork_id"]], row["artwork_id"]))
@@ -172,7 +172,7 @@ def build_report(
 ) -> Evaluation:
     facts = report_fields(compared, spec)
     theory = theory_of(compared, terms, spec.bootstrap_rounds)
-    shown = worst_predictions(compared, spec.num_misses, partial(thumbnail_of, source, spec.fetch))
+    shown = worst_predictions(compared, spec.num_misses, partial(thumbnail_of, source, fetch=spec.fetch))
     report = EvaluationReport(
         run_id=spec.run_id,
         model_id=recipe.identity.model_id,

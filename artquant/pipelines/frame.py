@@ -33,11 +33,11 @@ class Stage(Generic[InputT, OutputT]):
         self.report = StageReport(settings.counter, name)
 
     def process(self, batch: InputT) -> Iterator[OutputT]:
-        """One batch of Ray Data in, any number of blocks out."""
+        """Process one batch of Ray Data into any number of blocks."""
         raise NotImplementedError
 
     def count(self, output: OutputT) -> tuple[int, int]:
-        """Rows of a block, and how many of them this stage rejected."""
+        """Count the rows of a block, and how many of them this stage rejected."""
         raise NotImplementedError
 
     def __call__(self, batch: InputT) -> Iterator[OutputT]:

@@ -91,7 +91,7 @@ class InHand:
                 self._save()
 
     def handle(self, doing: str, artwork_ids: Sequence[str], action: Callable[[list[int]], Sequence[T | Reject]]) -> list[T | Reject]:
-        """`action(indices)`, which gives as many results, for all of the artworks; for a suspect alone. A Reject for what is poison."""
+        """Call `action(indices)`, which returns as many results, for all artworks together; for a suspect alone. Poison gets a Reject."""
         tasks = [Task(doing, artwork_id) for artwork_id in artwork_ids]
         results: dict[int, T | Reject] = {
             i: Reject(RejectClass.POISON, self.poison[task]) for i, task in enumerate(tasks) if task in self.poison
@@ -132,7 +132,7 @@ class InHand:
         self._save()
 
     def _conclude(self, how: str, entries: list[list[str]]) -> None:
-        """`entries`: what each thread did, and to which artworks."""
+        """Conclude from `entries`, which hold what each thread did, and to which artworks."""
         held = [Task(doing, artwork_id) for doing, *artwork_ids in entries for artwork_id in artwork_ids]
         doings = {doing for doing, *_ in entries} or {IDLE}
         self.deaths.update(doings)

@@ -12,6 +12,7 @@ from artquant.core.errors import Reject
 from artquant.core.memory import decode_budget, keep_freed_memory
 from artquant.images import square as images
 from artquant.pipelines.in_hand import InHand
+from artquant.storage.address import locate
 from artquant.storage.store import Fetched, open_store
 
 MAX_UNDECODED_BYTES = 1 << 29  # 64 objects of 8 MB
@@ -23,11 +24,11 @@ class Loader:
     A thread that waits for the store and one that decodes are never the same: with many of both in one pool they fight for the GIL.
     """
 
-    def __init__(self, input_uri: str, image_size: int, spec: FetchSpec, in_hand: InHand | None = None):
+    def __init__(self, input_uri: str | None, image_size: int, spec: FetchSpec, in_hand: InHand | None = None):
         import torch
 
         keep_freed_memory()
-        self.store = open_store(input_uri)
+        self.store = open_store(input_uri) if input_uri else None  # none: each row has an address of its own
         self.image_size, self.spec, self.in_hand = image_size, spec, in_hand
         self.fetchers = ThreadPoolExecutor(spec.threads)
         # The resize runs on torch, whose own threads would compete with these.
@@ -49,7 +50,7 @@ class Loader:
         return pixels, loading
 
     def _fetch_next(self, num_freed: int, freed_bytes: int) -> None:
-        """In bursts: the store and its client do a fifth less for an object than when they are woken for each."""
+        """Fetch in bursts: the store and its client do a fifth less per object than when they are woken for each."""
         with self.lock:
             self.room += num_freed
             self.held_bytes -= freed_bytes
@@ -65,8 +66,9 @@ class Loader:
 
     def _fetch(self, row: dict[str, Any], arriving: Future[Fetched]) -> None:
         try:
-            fetched = self.store.fetch(
-                row["artwork_id"],
+            store, key = (self.store, row["artwork_id"]) if self.store else locate(row["uri"])
+            fetched = store.fetch(
+                key,
                 attempts=self.spec.attempts,
                 patience_seconds=self.spec.patience_seconds,
                 timeout_seconds=self.spec.timeout_seconds,
@@ -92,7 +94,7 @@ class Loader:
         return {"etag": etag, "width": width, "height": height, "attempts": attempts} | why
 
     def _load(self, artwork_id: str, data: bytes, pixels: np.ndarray) -> tuple[int, int]:
-        """Width and height; the artwork is in hand meanwhile. Raises Reject."""
+        """Load one artwork and return its width and height; it is in hand meanwhile. Raises Reject."""
 
         def load(_: list[int]) -> list[images.Picture | Reject]:
             try:

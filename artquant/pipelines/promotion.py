@@ -31,7 +31,7 @@ class HeldOut:
 
 def score_held_out(spec: ResolvedTrainSpec, splits: Splits, recipes: Mapping[str, EngineRecipe]) -> HeldOut:
     """Scores the test split with each model by the score job's own chain. Ray is running. Raises RunFailed."""
-    source, store = open_store(spec.annotations.images), open_store(spec.output)
+    store = open_store(spec.output)
     ids = splits.test.column("artwork_id").to_pylist()
     content = {artwork_id: splits.content[artwork_id] for artwork_id in ids}
     by_model: dict[str, dict[str, float]] = {}
@@ -43,7 +43,7 @@ def score_held_out(spec: ResolvedTrainSpec, splits: Splits, recipes: Mapping[str
             fetch=spec.fetch,
             stall_minutes=spec.stall_minutes,
         )
-        scores, _ = predict(run, recipe, content, source, store, start_counter())
+        scores, _ = predict(run, recipe, content, store, start_counter())
         by_model[name] = dict(zip(scores.column("artwork_id").to_pylist(), scores.column("score").to_pylist(), strict=True))
     human = dict(zip(ids, splits.test.column("score").to_pylist(), strict=True))
     common = [i for i in ids if human[i] is not None and all(i in scores for scores in by_model.values())]
@@ -95,7 +95,7 @@ def shadow_report(spec: ResolvedTrainSpec, current: str, verdict: Verdict, teste
                 float(tested.human[i]),
                 float(candidate[i]),
                 float(before[i]),
-                thumbnail_of(source, spec.fetch, tested.ids[i]),
+                thumbnail_of(source, tested.ids[i], fetch=spec.fetch),
             )
             for i in flips
         ],

@@ -1,48 +1,51 @@
 """The chain on Ray Data, for every job that scores: fetch and decode, score and critique, staged Parquet."""
 
 import os
+import secrets
 import sys
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from artquant.config import ROWS_PER_FILE, EngineSpec, FetchSpec, FitSpec, ReviewSpec
+from artquant.config import EngineSpec, FetchSpec, FitSpec, ReviewSpec
 from artquant.core.errors import Reject, RunFailed, UserError, root_cause
-from artquant.core.schema import reject_schema, score_schema
+from artquant.core.schema import ARTWORK_ID
 from artquant.engines.recipe import EngineRecipe
-from artquant.pipelines.sink import StagingSink, Written
-from artquant.pipelines.sizing import BLOCK_BYTES, FETCH_CPUS, WRITE_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task
+from artquant.pipelines.sizing import BLOCK_BYTES, FETCH_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task
 from artquant.pipelines.stages import FetchAndScoreStage, FetchSettings, FetchStage, ScoreSettings, ScoreStage, scoring_stage
 from artquant.progress.stages import Counter as ProgressCounter
 from artquant.progress.stages import show_progress
 from artquant.results import layout
-from artquant.results.plan import PlanSummary, due, write_plan
-from artquant.results.publish import drop_staging, read_footer, reconcile
+from artquant.results.catalog import Source, read_catalog
+from artquant.results.ledger import Night
+from artquant.results.plan import Plan, draft_plan, store_plan
+from artquant.results.rows import outcome_schema, split
 from artquant.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
-    """What the chain needs to know of a job: `input` and `output` are whole addresses, and rows carry `run_id`."""
+    """What the chain needs to know of a job: `input` and `output` are whole addresses (no input: each row has one of its own); rows carry
+    `run_id`."""
 
     run_id: str
-    input: str
+    input: str | None
     output: str
     fetch: FetchSpec
     stall_minutes: float
-    rows_per_file: int = ROWS_PER_FILE
     review: ReviewSpec = ReviewSpec()
 
 
 def check_capacity(fetch: FetchSpec, engine: EngineSpec, fit: FitSpec | None = None) -> None:
-    """Raises UserError where a local Ray will never have what is asked for; a cluster may grow, and is waited for. Ray is running."""
+    """Raise UserError where a local Ray will never have what is asked for; a cluster may grow, and is waited for. Ray is running."""
     if os.environ.get("RAY_ADDRESS", "local") == "local":
         resources = ray.cluster_resources()
         if lack := lacking(fetch, engine, resources.get("CPU", 0), resources.get("GPU", 0), fit):
@@ -61,17 +64,27 @@ def data_context(max_block_bytes: int, is_ordered: bool) -> Iterator[None]:
         yield
 
 
-def execute(run: ScoringRun, recipe: EngineRecipe, plan: PlanSummary, plan_key: str, counter: ProgressCounter) -> Written:
-    """Runs the pipeline; the written parts lie in the staging area. Raises RunFailed."""
+def execute(
+    run: ScoringRun,
+    recipe: EngineRecipe,
+    plan_key: str,
+    shard_rows: Mapping[int, int],
+    counter: ProgressCounter,
+    on_outcomes: Callable[[pa.Table], None],
+) -> None:
+    """Run the pipeline over the plan's shards that `shard_rows` (number -> artworks) names, and hand the outcomes on as they come: tables
+    of `outcome_schema()`, in any order, each artwork once. Raises RunFailed."""
+    num_planned = sum(shard_rows.values())
     engine, image_bytes = recipe.engine, recipe.image_size**2 * 3
     assert engine.batch_size
     num_fetch = fetch_workers(run.fetch, engine, int(ray.cluster_resources().get("CPU", 1)))
     batch_size, stall_seconds = engine.batch_size, run.stall_minutes * 60
-    block_rows = rows_per_block(plan.num_planned, batch_size, engine.num_workers, image_bytes) if num_fetch else batch_size
+    block_rows = rows_per_block(num_planned, batch_size, engine.num_workers, image_bytes) if num_fetch else batch_size
     fetch = FetchSettings(
         input=run.input,
         output=run.output,
         plan_key=plan_key,
+        shards=tuple(shard_rows),
         image_size=recipe.image_size,
         block_rows=block_rows,
         fetch=run.fetch,
@@ -94,17 +107,16 @@ def execute(run: ScoringRun, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
         "num_gpus": engine.num_gpus or None,
     }
     engine_threads = 2 if engine.name == "vllm" else 1  # the next block's images fill the places that the last of this one leave
-    shards = shards_per_task(plan, num_fetch or engine.num_workers)
-    sink = StagingSink(run.output, run.run_id, recipe.level_values, run.rows_per_file, counter)
+    shards = shards_per_task(num_planned, len(shard_rows), num_fetch or engine.num_workers)
     # A task that is tried again must cut its rows as before. Outcomes are small: those of a task are one block.
     with data_context(block_rows * image_bytes if num_fetch else BLOCK_BYTES, is_ordered=False):
-        dataset = ray.data.range(plan.num_shards, override_num_blocks=plan.num_shards)
+        dataset = ray.data.range(len(shard_rows), override_num_blocks=len(shard_rows))
         if num_fetch:
             dataset = dataset.map_batches(
                 FetchStage,
                 fn_constructor_args=(fetch,),
                 batch_size=shards,
-                compute=ActorPoolStrategy(size=min(num_fetch, plan.num_shards)),
+                compute=ActorPoolStrategy(size=min(num_fetch, len(shard_rows))),
                 num_cpus=FETCH_CPUS,
             ).map_batches(
                 ScoreStage,
@@ -116,41 +128,42 @@ def execute(run: ScoringRun, recipe: EngineRecipe, plan: PlanSummary, plan_key: 
         else:
             stages = (fetch, score, engine_threads)
             dataset = dataset.map_batches(FetchAndScoreStage, fn_constructor_args=stages, batch_size=shards, max_concurrency=2, **engines)
-        with show_progress(counter, plan.num_planned, scoring_stage(engine.critique)):
+        with show_progress(counter, num_planned, scoring_stage(engine.critique)):
             try:
-                dataset.write_datasink(sink, ray_remote_args={"num_cpus": WRITE_CPUS})
+                for outcomes in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+                    on_outcomes(outcomes)
             except (ray.exceptions.RayError, RuntimeError) as error:
                 raise RunFailed(f"The pipeline failed and nothing was published: {root_cause(error)}") from error
-    return sink.written
 
 
 def predict(
-    run: ScoringRun, recipe: EngineRecipe, content: Mapping[str, str], source: Store, store: Store, counter: ProgressCounter
+    run: ScoringRun, recipe: EngineRecipe, content: Mapping[str, str], store: Store, counter: ProgressCounter
 ) -> tuple[pa.Table, pa.Table]:
-    """(scores, rejects) of the artworks in `content`, each in just one of them; nothing is left in the staging area. Raises RunFailed."""
-    counts: Counter[str] = Counter()
-    listed = (info for info in source.list() if info.key in content)
-    plan_key = f"{layout.staging_prefix(run.run_id)}/plan.parquet"
+    """Return (scores, rejects) of the artworks in `content` that there are, each in just one of them. Nothing stays in the store. Raises
+    RunFailed."""
+    work = f"{run.run_id}-{secrets.token_hex(4)}"
+    key = layout.plan_key(work)
+    outcomes: list[pa.Table] = []
     try:
-        plan = write_plan(store, plan_key, due(listed, source.uri_of, (), counts), counts)
-        written = execute(run, recipe, plan, plan_key, counter)
-        footers = [read_footer(store, part) for part in written.parts]
-        reconcile(plan, footers)
-        tables = {
-            kind: [pq.read_table(store.open_input(part.key), schema=schema) for part in footers if part.kind == kind]
-            for kind, schema in (("scores", score_schema()), ("rejects", reject_schema()))
-        }
+        with tempfile.TemporaryDirectory() as folder, read_catalog(Source("input", str(run.input))) as catalog:
+            chosen = pa.array(content, pa.string())
+            wanted = (table.filter(pc.is_in(table.column(ARTWORK_ID), chosen)) for table in catalog)
+            night = Night(recipe.identity, {}, "")
+            draft = draft_plan((table for table in wanted if table.num_rows), store, None, night, Path(folder))
+            store_plan(store, key, draft)
+        plan = Plan(store, key)
+        execute(run, recipe, key, dict(enumerate(plan.shard_rows)), counter, outcomes.append)
     finally:
-        drop_staging(store, run.run_id)
-    return (
-        pa.concat_tables([score_schema().empty_table(), *tables["scores"]]),
-        pa.concat_tables([reject_schema().empty_table(), *tables["rejects"]]),
-    )
+        store.delete([info.key for info in store.list(layout.work_prefix(work))])
+    table = pa.concat_tables([outcome_schema().empty_table(), *outcomes]).sort_by(ARTWORK_ID)
+    if table.num_rows != draft.summary.num_planned:
+        raise RunFailed(f"The run does not add up: {draft.summary.num_planned} artworks due, {table.num_rows} outcomes.")
+    return split(table)
 
 
 @contextmanager
 def warn_only(what: str) -> Iterator[None]:
-    """A store's trouble in the block is a line on stderr: what it is about decides nothing any more."""
+    """Turn a store's trouble in the block into a line on stderr: what it is about decides nothing any more."""
     try:
         yield
     except (UserError, Reject) as error:

@@ -1,10 +1,10 @@
 """How a collection is cut into tasks and blocks, and which processes there are."""
 
 from artquant.config import EngineSpec, FetchSpec, FitSpec
-from artquant.results.plan import LARGE_SHARD, PlanSummary
+from artquant.results.plan import LARGE_SHARD
 
 BLOCK_BYTES = 64 << 20
-FETCH_CPUS, WRITE_CPUS = 0.5, 0.25  # that the scheduler sets aside for each process
+FETCH_CPUS = 0.5  # that the scheduler sets aside for each process
 _RAY_CPUS = 1.0  # for Ray Data's own tasks, one at a time at least
 
 
@@ -16,9 +16,9 @@ def fetch_workers(spec: FetchSpec, engine: EngineSpec, num_cpus: int) -> int:
 
 
 def lacking(fetch: FetchSpec, engine: EngineSpec, num_cpus: float, num_gpus: float, fit: FitSpec | None = None) -> str | None:
-    """Why a run would wait for ever with so many CPUs and GPUs, and what to do; None where they suffice."""
+    """Say why a run would wait for ever with so many CPUs and GPUs, and what to do; None if they suffice."""
     num_fetch = fetch_workers(fetch, engine, int(num_cpus))
-    cpus = {"engine": num_fetch * FETCH_CPUS + engine.num_workers * engine.num_cpus + WRITE_CPUS + _RAY_CPUS}
+    cpus = {"engine": num_fetch * FETCH_CPUS + engine.num_workers * engine.num_cpus + _RAY_CPUS}
     sections: dict[str, EngineSpec | FitSpec] = {"engine": engine}
     if fit:
         sections["fit"], cpus["fit"] = fit, fit.num_workers * fit.num_cpus
@@ -40,16 +40,19 @@ def lacking(fetch: FetchSpec, engine: EngineSpec, num_cpus: float, num_gpus: flo
     return None
 
 
-def shards_per_task(plan: PlanSummary, num_workers: int) -> int:
+def shards_per_task(num_planned: int, num_shards: int, num_workers: int) -> int:
     """Return the number of shards in a task: some 2,000 artworks, but few enough that each worker gets four tasks at least.
 
     Tasks are this large because few artworks are fetched while the last ones of a task are scored.
     """
-    return max(1, min(LARGE_SHARD * plan.num_shards // plan.num_planned, plan.num_shards // (4 * num_workers)))
+    return max(1, min(LARGE_SHARD * num_shards // num_planned, num_shards // (4 * num_workers)))
 
 
 def rows_per_block(num_planned: int, batch_size: int, num_workers: int, image_bytes: int) -> int:
-    """Artworks that travel together: whole engine batches of about BLOCK_BYTES, fewer where a small collection would not give every
-    engine some eight blocks. Every block costs the scheduler some 20 ms, whatever it holds."""
+    """Return how many artworks travel together: whole engine batches of about BLOCK_BYTES.
+
+    There are fewer if a small collection would not give every engine some eight blocks. Every block costs the scheduler some 20 ms,
+    whatever its size.
+    """
     rows = min(BLOCK_BYTES // image_bytes, num_planned // (8 * num_workers))
     return batch_size * max(1, rows // batch_size)

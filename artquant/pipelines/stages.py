@@ -19,9 +19,10 @@ from artquant.engines.halving import assess_each
 from artquant.pipelines.frame import Batch, Stage
 from artquant.pipelines.in_hand import OPENING
 from artquant.pipelines.loader import Loader
-from artquant.pipelines.rows import outcome_schema, score_columns
+from artquant.pipelines.rows import score_columns
 from artquant.progress.stages import Counter
 from artquant.results.plan import Plan
+from artquant.results.rows import outcome_schema
 from artquant.storage.store import open_store
 
 T = TypeVar("T")
@@ -29,17 +30,19 @@ FETCHING = "fetch and decode"
 
 
 def scoring_stage(critique: bool) -> str:
-    """The name under which the score stage reports."""
+    """Return the name under which the score stage reports."""
     return "score and critique" if critique else "score"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchSettings:
-    """What a worker that fetches and decodes is started with; `block_rows`: artworks in a block of its output."""
+    """What a worker that fetches and decodes is started with. `shards`: those that are due, by their place in the data set; `block_rows`:
+    artworks in a block of its output."""
 
-    input: str
+    input: str | None
     output: str
     plan_key: str
+    shards: tuple[int, ...]
     image_size: int
     block_rows: int
     fetch: FetchSpec
@@ -68,18 +71,19 @@ class FetchStage(Stage[Batch, Batch]):
         super().__init__(FETCHING, settings)
         self.loader = Loader(settings.input, settings.image_size, settings.fetch, self.in_hand)
         self.plan = Plan(open_store(settings.output), settings.plan_key)
-        self.block_rows = settings.block_rows
+        self.settings, self.block_rows = settings, settings.block_rows
 
     def process(self, batch: Batch) -> Iterator[Batch]:
         """One block is handed on while the next is loaded: at most two are held."""
-        blocks = batched((row for shard in batch["id"].tolist() for row in self.plan.shard(shard)), self.block_rows)
+        numbers = [self.settings.shards[index] for index in batch["id"].tolist()]
+        blocks = batched(({**row, schema.SHARD: number} for number in numbers for row in self.plan.shard(number)), self.block_rows)
         upcoming = ((rows, self.loader.begin(rows)) for rows in blocks)
         current = next(upcoming, None)
         while current:
             following = next(upcoming, None)
             rows, (pixels, loading) = current
             columns = [
-                {name: row[name] for name in (schema.ARTWORK_ID, schema.URI, schema.REASON)} | loaded.result()
+                {name: row[name] for name in (schema.ARTWORK_ID, schema.URI, schema.REASON, schema.SHARD)} | loaded.result()
                 for row, loaded in zip(rows, loading, strict=True)
             ]
             yield {name: np.array([row[name] for row in columns]) for name in columns[0]} | {schema.PIXELS: pixels}

@@ -71,7 +71,7 @@ class TheoryStage(Stage[Batch, Batch]):
 
 
 def theory_terms(rows: Sequence[dict[str, str]], settings: TheorySettings, engine: EngineSpec) -> dict[str, dict[str, float]]:
-    """artwork_id -> its TERMS, of those of `rows` that have them. Ray is running. Raises RunFailed."""
+    """Return artwork_id -> its TERMS, for those of `rows` that have them. Ray must be running. Raises RunFailed."""
     num_batches = -(-len(rows) // BATCH_ROWS)
     with data_context(BLOCK_BYTES, is_ordered=False), show_progress(settings.counter, len(rows), THEORY):
         dataset = ray.data.from_items(list(rows), override_num_blocks=num_batches).map_batches(

@@ -54,7 +54,7 @@ def check(spec: PlacedTrainSpec, splits: Splits) -> None:
 
 
 def run_digest(spec: PlacedTrainSpec, splits: Splits, checkpoint: Checkpoint | None) -> str:
-    """Of all that determines the weights: data, settings, and what they go on from."""
+    """Digest all that determines the weights: data, settings, and the checkpoint that training continues from."""
     given = spec.model_dump(
         mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base", "engine", "stall_minutes"}
     )
@@ -79,9 +79,9 @@ def free_run_id(requested: str | None, digest: str, registry: Registry) -> str:
 def run_training(
     spec: ResolvedTrainSpec, splits: Splits, checkpoint: Checkpoint | None, digest: str, recipe_of: Callable[[str], EngineRecipe]
 ) -> Trained:
-    """Trains, judges on the held-out artworks beside the current model, publishes, and promotes where that is earned. Ray is running.
+    """Train, judge on the held-out artworks beside the current model, publish, and promote the model if it earned it. Ray must be running.
 
-    `recipe_of(location)`: how workers get the engine of a checkpoint. Raises RunFailed and UserError; what is current stays so then.
+    `recipe_of(location)`: how workers get the engine of a checkpoint. Raises RunFailed and UserError; then the current model stays current.
     """
     check_capacity(spec.fetch, resolve(spec.judging_engine), spec.fit)
     started_at = datetime.now(UTC)

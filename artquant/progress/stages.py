@@ -41,11 +41,11 @@ class ProgressCounter:
         count.last_at = time.monotonic()
 
     def note(self, text: str) -> None:
-        """Something that a person who watches should read."""
+        """Note something that a person who watches should read."""
         self.notes.append(text)
 
     def take_notes(self) -> list[str]:
-        """Those since the last call."""
+        """Return the notes since the last call."""
         notes, self.notes = self.notes, []
         return notes
 
@@ -67,7 +67,7 @@ class Counter(Protocol):
 
 
 def start_counter() -> Counter:
-    """Ray is running."""
+    """Start the counter; Ray must be running."""
     return cast(Counter, ray.remote(num_cpus=0)(ProgressCounter).remote())
 
 
@@ -109,7 +109,7 @@ class StageReport:
 
 @contextmanager
 def show_progress(counter: Counter, total: int, stage: str) -> Iterator[None]:
-    """While the block runs: a bar with rate and time left on a terminal, else a line every ten seconds. It counts `stage`."""
+    """Show, while the block runs, a bar with rate and time left on a terminal, else a line every ten seconds. It counts `stage`."""
     draw = _draw_bar if sys.stderr.isatty() else _print_lines
     with beside(partial(draw, counter, total, stage)):
         yield

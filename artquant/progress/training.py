@@ -57,13 +57,13 @@ class Monitor(Protocol):
 
 
 def start_monitor() -> Monitor:
-    """Ray is running."""
+    """Start the monitor; Ray must be running."""
     return cast(Monitor, ray.remote(num_cpus=0)(TrainingMonitor).remote())
 
 
 @contextmanager
 def show_training(monitor: Monitor) -> Iterator[None]:
-    """While the block runs: a line every few seconds with losses, rate and time left, and one for each validation."""
+    """Print, while the block runs, a line every few seconds with losses, rate and time left, and one for each validation."""
     with beside(partial(_print_lines, monitor)):
         yield
 
@@ -84,7 +84,7 @@ def _print_lines(monitor: Monitor, done: threading.Event) -> None:
 
 
 def progress_line(now: dict[str, Any]) -> str:
-    """`train 120/570  vision_warmup 1.23  198 artworks/s, 40 s left`."""
+    """Format progress: `train 120/570  vision_warmup 1.23  198 artworks/s, 40 s left`."""
     first, began = now["started"]
     took = now["seconds"] - began
     steps = now["step"] - first - 1

@@ -26,7 +26,7 @@ class Axis:
     is_log: bool = False
 
     def at(self, value: float) -> float:
-        """Where `value` stands, in percent of the way from low to high; beyond the ends at the end."""
+        """Return the position of `value` in percent of the way from low to high; beyond an end, that end."""
         low, high, value = (math.log(max(v, 1e-300)) if self.is_log else v for v in (self.low, self.high, value))
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
@@ -35,7 +35,7 @@ class Axis:
         return replace(self, label=label)
 
     def name(self, tick: float) -> str:
-        """As many decimals as the ticks need to differ."""
+        """Format a tick with as many decimals as the ticks need to differ."""
         if self.is_log:
             return f"{tick:g}"
         step = min((b - a for a, b in zip(self.ticks, self.ticks[1:], strict=False)), default=1.0)
@@ -77,7 +77,7 @@ def logarithmic(label: str, values: Iterable[float | None]) -> Axis:
 
 
 def fitting(label: str, values: Iterable[float | None], steep: float = 20.0) -> Axis:
-    """Logarithmic where the values lie above 0 and the largest is `steep` times the least or more, linear from 0 otherwise."""
+    """Make a logarithmic axis if the values lie above 0 and the largest is `steep` times the least or more, else a linear one from 0."""
     known = [value for value in values if is_known(value)]
     if known and min(known) > 0 and max(known) >= steep * min(known):
         return logarithmic(f"{label} (log)" if label else "(log)", known)
@@ -85,7 +85,7 @@ def fitting(label: str, values: Iterable[float | None], steep: float = 20.0) -> 
 
 
 def frame(x: Axis, y: Axis) -> Markup:
-    """Grid, ticks and labels: x below, y at the left with its label on top."""
+    """Draw grid, ticks and labels: x below, y at the left with its label on top."""
     parts = []
     for tick in y.ticks:
         position = 100 - y.at(tick)

@@ -19,7 +19,7 @@ _LEFT, _RIGHT = 1.0, 99.0  # percent of the width: the scale's two ends
 
 
 def histogram(findings: Findings) -> Markup:
-    """Scores in bins along the scale, each bar stacked of its levels, worst at the bottom; the mean as a dashed line."""
+    """Draw the scores in bins along the scale, each bar stacked by level, worst at the bottom; the mean as a dashed line."""
     edges = findings.histogram_edges
     low, high = edges[0], edges[-1]
 
@@ -106,7 +106,7 @@ def distribution(probabilities: Sequence[float]) -> Markup:
 
 
 def bar(value: float, largest: float) -> Markup:
-    """One value against the largest of its table; the number stands beside it, so it is hidden from those who listen."""
+    """Draw one value against the largest of its table; the number stands beside it, so it is hidden from screen readers."""
     share = 100 * value / largest if largest > 0 else 0.0
     return Markup(
         '<svg class="chart bar" aria-hidden="true" width="100%" height="6">'

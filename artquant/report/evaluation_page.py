@@ -60,7 +60,7 @@ def render_evaluation(report: EvaluationReport) -> str:
 
 
 def headline(report: EvaluationReport) -> str:
-    """How well the model does, in two or three sentences."""
+    """Describe how well the model does, in two or three sentences."""
     model, srcc, mae = shorten(visible(report.model_id), 60), report.metrics.get("srcc"), report.metrics.get("mae")
     lost = f" {count_of(report.num_rejected, 'artwork')} got no score." if report.num_rejected else ""
     if not report.num_artworks:
@@ -86,7 +86,7 @@ def _key_figures(report: EvaluationReport) -> list[tuple[str, str]]:
 
 
 def _agreement(report: EvaluationReport, scale: Axis) -> Markup | None:
-    """Human against predicted, with the fitted curve; None where there is nothing to draw."""
+    """Draw human against predicted scores with the fitted curve; None if there is nothing to draw."""
     if not report.num_artworks:
         return None
     x, y = scale.named("predicted score"), scale.named("human score")
@@ -127,7 +127,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _groups(subgroups: Sequence[Subgroup]) -> list[tuple[str, list[Subgroup]]]:
-    """By column, in the order in which they come."""
+    """Group by column, in the columns' order."""
     return [(column, list(rows)) for column, rows in groupby(subgroups, key=lambda group: group.column)]
 
 
@@ -144,7 +144,7 @@ def _terms(theory: Theory) -> list[tuple[str, Interval, str]]:
 
 
 def bound(theory: Theory) -> str:
-    """Whether H(Y|Z) <= H(Y|D) + H(D|Z), and what that is worth."""
+    """Say whether H(Y|Z) <= H(Y|D) + H(D|Z), and what that is worth."""
     floor, parts = theory.h_y_given_z.value, (theory.h_y_given_d.value, theory.h_d_given_z.value)
     if not all(map(is_known, (floor, *parts))):
         return "Whether the bound holds cannot be said: a term is not finite."

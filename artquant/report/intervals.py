@@ -37,7 +37,7 @@ def against(share: float, nominal: float) -> Markup:
 
 
 def scores(values: Mapping[str, float], axis: Axis) -> Markup:
-    """One artwork's scores on the scale, by who gave them: `human` a bar across the line, the others dots in their places' colours."""
+    """Draw one artwork's scores on the scale by source: `human` as a bar across the line, the others as dots in colours by position."""
     finite = {name: value for name, value in values.items() if is_known(value)}
     parts = [Markup('<line class="base" x1="0" x2="100%" y1="12" y2="12"/>')]
     if len(finite) > 1:

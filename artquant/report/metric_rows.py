@@ -21,7 +21,7 @@ class MetricRow(NamedTuple):
 
 
 def metric_rows(intervals: Mapping[str, Interval]) -> list[MetricRow]:
-    """In the order of METRICS, then those that it does not know. Correlations share a line, as do errors."""
+    """Return rows in the order of METRICS, then the metrics that it does not list. Correlations share a line, as do errors."""
     order = [name for name in METRICS if name in intervals] + [name for name in intervals if name not in METRICS]
     words = {name: METRICS.get(name, MetricWords(name.replace("_", " "), "")) for name in order}
     known = {name: [limit for limit in intervals[name] if is_known(limit)] for name in order}

@@ -23,9 +23,9 @@ Point = tuple[float, float | None]
 def curves(
     title: str, series: Mapping[str, Sequence[Point]], x: Axis, y: Axis, marked: Point | None = None, dots: Sequence[str] = ()
 ) -> Markup:
-    """Lines over a common x, each in the colour of its place; gaps where y is no number. `dots`: names of series with a dot at every point.
+    """Draw lines over a common x, each in the colour of its position; gaps where y is no number.
 
-    `marked` gets a ring and its value. A series of one point is a dot.
+    `dots`: names of series with a dot at every point. `marked` gets a ring and its value. A series of one point is a dot.
     """
     parts = [frame(x, y)]
     for colour, (name, points) in zip(_SERIES, series.items(), strict=False):
@@ -48,7 +48,7 @@ def curves(
 
 
 def _runs(points: Sequence[Point]) -> list[list[tuple[float, float]]]:
-    """Neighbouring points that are known; a point that is not ends a run."""
+    """Split the points into runs of finite neighbours; any other point ends a run."""
     runs: list[list[tuple[float, float]]] = [[]]
     for x, y in points:
         if is_known(y):
@@ -71,7 +71,7 @@ def _thinned(points: Sequence[Point]) -> Sequence[Point]:
 def scatter(
     title: str, across: Sequence[float], up: Sequence[float], x: Axis, y: Axis, curve: Sequence[Point] = (), colour: str = "first"
 ) -> Markup:
-    """N artworks as dots, or as shades where they are many; a dashed line where both scores agree; `curve` over them."""
+    """Draw N artworks as dots, or as shades if there are many; a dashed line where both scores agree; `curve` over them."""
     points = np.array([(a, b) for a, b in zip(across, up, strict=True) if is_known(a) and is_known(b)], np.float64).reshape(-1, 2)
     draw = _shades if len(points) > MAX_DOTS else _dots
     parts = [frame(x, y), _diagonal(x, y), draw(points, x, y, colour)]
@@ -101,7 +101,7 @@ def _shades(points: np.ndarray, x: Axis, y: Axis, colour: str) -> Markup:
 
 
 def bubbles(title: str, bins: Sequence[tuple[float, float, int]], x: Axis, y: Axis) -> Markup:
-    """(x, y, number of artworks) joined by a line, each dot's area by its number; a dashed line where both agree."""
+    """Draw (x, y, number of artworks) joined by a line, each dot's area by its number; a dashed line where both agree."""
     bins = [one for one in bins if is_known(one[0]) and is_known(one[1])]
     largest = max((num for _, _, num in bins), default=1)
     parts = [frame(x, y), _diagonal(x, y)]
@@ -114,7 +114,7 @@ def bubbles(title: str, bins: Sequence[tuple[float, float, int]], x: Axis, y: Ax
 
 
 def histogram(title: str, values: Sequence[float], x: Axis, over: Markup | None = None) -> Markup:
-    """Shares of the artworks in percent, in about 24 bins along `x`, several between two ticks; `over` is drawn on top."""
+    """Draw shares of the artworks in percent, in about 24 bins along `x`, several between two ticks; `over` is drawn on top."""
     finite = np.array([value for value in values if is_known(value)], np.float64).clip(x.low, x.high)
     num_gaps = max(1, len(x.ticks) - 1)
     counts, edges = np.histogram(finite, bins=num_gaps * max(1, round(24 / num_gaps)), range=(x.low, x.high))
@@ -141,7 +141,7 @@ def changes(title: str, values: Sequence[float], label: str) -> Markup:
 
 
 def _diagonal(x: Axis, y: Axis) -> Markup:
-    """Where x equals y, as far as both axes reach."""
+    """Draw the line where x equals y, as far as both axes reach."""
     low, high = max(x.low, y.low), min(x.high, y.high)
     return _polyline("diagonal", [(low, low), (high, high)], x, y) if low < high else Markup()
 

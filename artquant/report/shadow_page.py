@@ -41,7 +41,7 @@ def render_shadow(report: ShadowReport) -> str:
 
 
 def headline(report: ShadowReport) -> str:
-    """Which of the two agrees better with people, and what was done."""
+    """Say which of the two agrees better with people, and what was done."""
     verdict, candidate, current = report.verdict, *(shorten(visible(name), 60) for name in (report.candidate, report.current))
     on = f"on the same {count_of(report.num_artworks, 'held-out artwork')}"
     if verdict.difference is None or not is_known(verdict.difference):
@@ -56,7 +56,7 @@ def headline(report: ShadowReport) -> str:
 
 
 def nearer(flip: Flip) -> str:
-    """Which of the two scores lies nearer to people's."""
+    """Say which of the two scores lies nearer to people's."""
     new, old = abs(flip.candidate - flip.human), abs(flip.current - flip.human)
     if not (is_known(new) and is_known(old)):
         return "no human score to compare with"
@@ -66,7 +66,7 @@ def nearer(flip: Flip) -> str:
 
 
 def _against(x_label: str, x: Sequence[float], y_label: str, y: Sequence[float], scale: Axis, colour: str) -> Markup | None:
-    """None where there is nothing to draw."""
+    """Draw one set of scores against the other; None if there is nothing to draw."""
     if not len(x):
         return None
     across, up = (scale.named(label) for label in (x_label, y_label))

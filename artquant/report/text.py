@@ -30,17 +30,17 @@ def _spell(character: str) -> str:
 
 
 def lines(text: str) -> Markup:
-    """`text` made visible and escaped, with its line breaks."""
+    """Return `text` made visible and escaped, with its line breaks."""
     return Markup("\n").join(escape(visible(line)) for line in re.split(r"\r\n|\r|\n", text))
 
 
 def breakable(text: str) -> Markup:
-    """`text` made visible and escaped; a line may break after a separator before it breaks inside a word."""
+    """Return `text` made visible and escaped; a line may break after a separator before it breaks inside a word."""
     return Markup("<wbr>").join(escape(piece) for piece in re.split(r"(?<=[/_.=-])", visible(text)))
 
 
 def jpeg_uri(thumbnail: bytes | None) -> str | None:
-    """None, too, for bytes that are no JPEG."""
+    """Return a data URI, or None, also for bytes that are not a JPEG."""
     if thumbnail is None or not thumbnail.startswith(b"\xff\xd8\xff"):
         return None
     return "data:image/jpeg;base64," + base64.b64encode(thumbnail).decode()

@@ -89,7 +89,7 @@ def _validation_columns(report: TrainingReport) -> list[str]:
 
 
 def _losses(report: TrainingReport) -> list[tuple[str, str, Markup, list[tuple[str, str]]]]:
-    """One panel a task: (task, what its loss is, the plot, its keys). Tasks differ in size, so each has an axis of its own."""
+    """Return one panel per task: (task, what its loss is, the plot, its keys). Tasks differ in size, so each has an axis of its own."""
     losses = [point.losses for point in report.curve] + [one.losses for one in report.validations]
     tasks = dict.fromkeys(task for point in losses for task in point)
     panels = []
@@ -105,7 +105,7 @@ def _losses(report: TrainingReport) -> list[tuple[str, str, Markup, list[tuple[s
 
 
 def _agreement(report: TrainingReport, best: Validation | None) -> Markup | None:
-    """SRCC and PLCC over the steps; None where no validation has one."""
+    """Draw SRCC and PLCC over the steps; None if no validation has one."""
     series = {
         "SRCC": [(float(one.step), one.srcc) for one in report.validations],
         "PLCC": [(float(one.step), one.plcc) for one in report.validations],

@@ -1,4 +1,6 @@
-"""Tonight's plan: which artworks are due, cut into shards, as one Parquet file of which a row group is a shard."""
+"""Tonight's plan: which artworks are due and why, in the order of their ids, as one Parquet file of which a row group is a shard."""
+
+from __future__ import annotations
 
 import hashlib
 import json
@@ -6,44 +8,51 @@ import os
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
-from itertools import chain, islice
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artquant.core.errors import UserError
-from artquant.core.schema import Reason, plan_schema
+from artquant.core.schema import ARTWORK_ID, REASON, SIZE_BYTES, Reason, plan_schema
 from artquant.results.layout import RESULT_FOLDERS
-from artquant.storage.store import ObjectInfo, Store, open_store
+from artquant.results.ledger import Night, decide, ledger_schema, merged
+from artquant.results.snapshots import Snapshot
+from artquant.results.windows import Sorted, read_sorted, windows
+from artquant.storage.store import Conflict, Store, open_store
 
 SMALL_SHARD, LARGE_SHARD = 128, 2048
-_SMALL_COLLECTION = 100_000  # artworks; a larger one is cut into larger shards, so that the plan's footer stays small
+_SMALL_COLLECTION = 100_000  # artworks; a larger plan is cut into larger shards, so that its footer stays small
 _METADATA_KEY = b"artquant.plan"
 
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What the run must account for. `id_sum` is :func:`id_sum` of all planned artwork ids."""
+    """What the run must account for. `num_bytes`: of the objects, as far as the catalog says;
+    `counts`: what becomes of the catalog's other rows, as in `decide`."""
 
     num_planned: int
-    num_excluded: int
+    num_bytes: int
     num_shards: int
-    id_sum: int
     reasons: dict[str, int]
+    counts: dict[str, int]
 
+    @property
+    def num_reused(self) -> int:
+        return self.counts.get("reused", 0)
 
-def id_sum(artwork_ids: Iterable[str]) -> int:
-    """A checksum of a set of ids that does not depend on order or split: the sum of their 64-bit hashes, modulo 2^64."""
-    hashes = (int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little") for i in artwork_ids)
-    return sum(hashes) % 2**64
+    @property
+    def num_excluded(self) -> int:
+        return self.counts.get("excluded", 0)
 
 
 def refuse_overlap(input_uri: str, output_uri: str) -> None:
-    """Raises UserError where the next night would list results as artworks: the output is the input or lies in it, or the input lies
+    """Raise UserError where the next night would list results as artworks: the output is the input or lies in it, or the input lies
     where results are kept. Folders are compared where their links lead."""
     source, target = _parts(input_uri), _parts(output_uri)
     if target[: len(source)] == source:
@@ -62,49 +71,100 @@ def _parts(uri: str) -> list[str]:
     return [part for part in uri.split("/") if part]
 
 
-def due(
-    objects: Iterable[ObjectInfo], uri_of: Callable[[str], str], exclude: Iterable[str], counts: Counter[str]
-) -> Iterator[dict[str, Any]]:
-    """The plan's rows, in the order of the listing; objects that match a pattern of `exclude` are only counted.
+@dataclass(frozen=True)
+class Draft:
+    """A plan on this machine: the file, what went or came back (rows of the ledger), and the summary."""
 
-    Every object below the collection's root is an artwork: content decides what is a picture, not the name. A key is an id: unique.
-    Raises UserError at the end of a listing in which there was no artwork.
-    """
-    patterns = tuple(exclude)
-    for info in objects:
-        if any(fnmatchcase(info.key, pattern) for pattern in patterns):
-            counts["excluded"] += 1
-            continue
-        counts[Reason.NEW] += 1
-        yield {
-            "artwork_id": info.key,
-            "uri": uri_of(info.key),
-            "etag": info.etag,
-            "size_bytes": info.size_bytes,
-            "reason": Reason.NEW.value,
-        }
-    if not counts[Reason.NEW]:
-        excluded = f" but {counts['excluded']} objects that `exclude` leaves out" if counts["excluded"] else ""
-        raise UserError(f"There is nothing below {uri_of('')}{excluded}: give an input that holds pictures.")
+    plan: Path
+    presence: pa.Table
+    summary: PlanSummary
 
 
-def write_plan(store: Store, key: str, rows: Iterator[dict[str, Any]], counts: Counter[str]) -> PlanSummary:
-    """Streams the rows into the object `key`, shard by shard; memory does not grow with the collection beyond a bounded first part."""
-    first = list(islice(rows, _SMALL_COLLECTION))
-    shard_rows = SMALL_SHARD if len(first) < _SMALL_COLLECTION else LARGE_SHARD
-    everything = chain(first, rows)
-    total = num_planned = num_shards = 0
+def draft_plan(
+    catalog: Iterator[pa.Table],
+    store: Store,
+    parent: Snapshot | None,
+    night: Night,
+    folder: Path,
+    limit: int | None = None,
+    carry: Sequence[str] = (),
+) -> Draft:
+    """Compare the catalog with the ledger of `parent`, range by range, in memory that does not grow with either. Writes nothing to the
+    store. `limit`: plan no more than so many artworks, the first by id."""
+    counts: Counter[str] = Counter()
+    presence: list[pa.Table] = []
+    writer = _PlanWriter(folder / "plan.parquet", plan_schema(carry))
+    with ExitStack() as stack:
+        stack.callback(writer.close)
+        ledgers = [read_sorted(store, key) for key in (parent.ledger if parent else ())]
+        for tables in windows([Sorted(catalog), *ledgers]):
+            due, went = decide(tables[0], merged(tables[1:]), night, counts)
+            presence.append(went)
+            if due is not None and due.num_rows:
+                writer.add(due.slice(0, None if limit is None else max(0, limit - writer.num_rows)))
+    if limit is not None:
+        for reason in Reason:
+            counts.pop(reason.value, None)
+        counts.update(writer.reasons)
+    reasons = {reason.value: counts.pop(reason.value) for reason in Reason if counts[reason.value]}
+    summary = PlanSummary(writer.num_rows, writer.num_bytes, writer.num_shards, reasons, dict(+counts))
+    return Draft(folder / "plan.parquet", pa.concat_tables([ledger_schema().empty_table(), *presence]), summary)
+
+
+class _PlanWriter:
+    """Cuts due rows into shards: small ones while they may be all there are."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self.schema, self.num_rows, self.num_bytes, self.num_shards = schema, 0, 0, 0
+        self.reasons: Counter[str] = Counter()
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._held: list[pa.Table] = []
+        self._num_held = 0
+        self._shard_rows: int | None = None
+
+    def add(self, due: pa.Table) -> None:
+        if not due.num_rows:
+            return
+        due = due.select(self.schema.names).cast(self.schema)
+        self.reasons.update(due.column(REASON).to_pylist())
+        self.num_bytes += pc.sum(due.column(SIZE_BYTES)).as_py() or 0
+        self._held.append(due)
+        self._num_held += due.num_rows
+        self.num_rows += due.num_rows
+        if self._shard_rows is None and self.num_rows >= _SMALL_COLLECTION:
+            self._shard_rows = LARGE_SHARD
+        if self._shard_rows:
+            self._flush(self._shard_rows, is_last=False)
+
+    def close(self) -> None:
+        self._flush(self._shard_rows or SMALL_SHARD, is_last=True)
+        self._writer.close()
+
+    def _flush(self, rows: int, is_last: bool) -> None:
+        table = pa.concat_tables(self._held) if self._held else self.schema.empty_table()
+        whole = table.num_rows if is_last else table.num_rows // rows * rows
+        for start in range(0, whole, rows):
+            self._writer.write_table(table.slice(start, min(rows, whole - start)), row_group_size=rows)
+            self.num_shards += 1
+        self._held = [table.slice(whole)]
+        self._num_held = table.num_rows - whole
+
+
+def digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def store_plan(store: Store, key: str, draft: Draft) -> None:
+    """Write the plan once; whoever goes on with the work follows the first. Raises UserError."""
     with tempfile.NamedTemporaryFile(suffix=".parquet") as file:
-        with pq.ParquetWriter(file.name, plan_schema(), compression="zstd") as writer:
-            while shard := list(islice(everything, shard_rows)):
-                writer.write_table(pa.Table.from_pylist(shard, plan_schema()))
-                total = (total + id_sum(row["artwork_id"] for row in shard)) % 2**64
-                num_planned, num_shards = num_planned + len(shard), num_shards + 1
-            reasons = {reason.value: counts[reason] for reason in Reason if counts[reason]}
-            summary = PlanSummary(num_planned, counts["excluded"], num_shards, total, reasons)
-            writer.add_key_value_metadata({_METADATA_KEY: json.dumps(asdict(summary)).encode()})
-        store.put_file(key, file.name)
-    return summary
+        source = pq.ParquetFile(draft.plan)
+        with pq.ParquetWriter(file.name, source.schema_arrow, compression="zstd") as writer:
+            for number in range(source.num_row_groups):
+                writer.write_table(source.read_row_group(number))
+            writer.add_key_value_metadata({_METADATA_KEY: json.dumps(asdict(draft.summary)).encode()})
+        with suppress(Conflict):
+            store.put_if_absent(key, Path(file.name).read_bytes())
 
 
 class Plan:
@@ -113,12 +173,25 @@ class Plan:
     def __init__(self, store: Store, key: str):
         self._file = pq.ParquetFile(store.open_input(key), pre_buffer=False)
         self._lock = threading.Lock()
+        self.digest = hashlib.sha256(str(self._file.metadata.to_dict()).encode()).hexdigest()[:12]
 
     @property
     def summary(self) -> PlanSummary:
         return PlanSummary(**json.loads(self._file.metadata.metadata[_METADATA_KEY]))
 
+    @property
+    def shard_rows(self) -> list[int]:
+        """Artworks of each shard."""
+        return [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+
     def shard(self, number: int) -> list[dict[str, Any]]:
-        """May be called from several threads."""
+        """Read the rows of a shard; may be called from several threads."""
+        return list(self.table(number).to_pylist())
+
+    def table(self, number: int) -> pa.Table:
         with self._lock:
-            return cast(list[dict[str, Any]], self._file.read_row_group(number).to_pylist())
+            return self._file.read_row_group(number)
+
+    def ids(self, number: int) -> pa.ChunkedArray:
+        with self._lock:
+            return self._file.read_row_group(number, columns=[ARTWORK_ID]).column(ARTWORK_ID)

@@ -150,5 +150,5 @@ def _artwork(rows: Columns, row: int) -> Artwork:
 
 
 def _text(value: object) -> str | None:
-    """A column's text, cut to MAX_TEXT; a missing one is None or, from pandas, a float."""
+    """Return a column's text, cut to MAX_TEXT; a missing one is None or, from pandas, a float."""
     return value[:MAX_TEXT] if isinstance(value, str) and value else None

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +109,9 @@ class S3:
         meta = self._reader(attempt).head(path)
         return meta["size"], etag_of(meta)
 
+    def modified_at(self, path: str, attempt: int) -> datetime:
+        return self._reader(attempt).head(path)["last_modified"]
+
     def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
         return bytes(self._reader(attempt).get_range(path, start=start, length=length))
 
@@ -133,9 +136,6 @@ class S3:
             if "NoSuchBucket" in str(error):
                 raise
             raise Changed(path) from error
-
-    def copy(self, source: str, target: str, attempt: int) -> None:
-        self._writer(attempt + 2).copy(source, target)  # the store itself moves the bytes
 
     def delete(self, paths: Sequence[str], attempt: int) -> None:
         self._writer(attempt + 1).delete(paths)
@@ -178,7 +178,7 @@ class S3:
         return not etag or etag_of(found) == etag
 
     def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
-        """Goes on after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
+        """Continue after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
         import boto3
         from botocore import UNSIGNED
         from botocore.config import Config
@@ -273,7 +273,7 @@ def _checked_endpoint(name: str, value: str) -> str:
 
 
 def _credential_chain() -> Any:
-    """Profile, SSO, web identity, container or instance role, in boto3's order."""
+    """Return the credentials of profile, SSO, web identity, container or instance role, in boto3's order."""
     from botocore.exceptions import BotoCoreError
     from obstore.auth.boto3 import Boto3CredentialProvider
 

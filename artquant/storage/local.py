@@ -10,6 +10,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,6 +36,9 @@ class Local:
         if stat.S_ISDIR(status.st_mode):
             raise FileNotFoundError(2, "it is a folder", f"/{path}")
         return status.st_size, _etag(status)
+
+    def modified_at(self, path: str, attempt: int) -> datetime:
+        return datetime.fromtimestamp(os.stat(f"/{path}").st_mtime, UTC)
 
     def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
         with open(f"/{path}", "rb") as file:
@@ -67,9 +71,6 @@ class Local:
         except FileNotFoundError as error:
             raise Changed(path) from error
 
-    def copy(self, source: str, target: str, attempt: int) -> None:
-        self.put(target, Path(f"/{source}"))
-
     def delete(self, paths: Sequence[str], attempt: int = 1) -> None:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
@@ -95,7 +96,7 @@ def _etag(status: os.stat_result) -> str:
 
 
 def _write(path: str, data: bytes | Path, finish: Callable[[str, str], None]) -> str:
-    """Beside the target under a name of our own, then moved; what is not finished is removed. Returns the etag."""
+    """Write beside the target under a name of our own, then move; an unfinished file is removed. Returns the etag."""
     folder = os.path.dirname(f"/{path}")
     os.makedirs(folder, exist_ok=True)
     unfinished = f"{folder}/.artquant-{secrets.token_hex(8)}.part"
@@ -121,9 +122,9 @@ def _fill(file: BinaryIO, data: bytes | Path) -> None:
 
 
 def _walk(folder: str, path: str, above: frozenset[tuple[int, int]]) -> Iterator[Listed]:
-    """Files below `folder` in byte order of their paths, through links to folders but not in circles.
+    """List files below `folder` in byte order of their paths, through links to folders but not in circles.
 
-    What cannot be looked into is one row under its own path: reading it will say why. Only the root itself raises OSError.
+    What cannot be listed is one row under its own path: reading it will say why. Only the root itself raises OSError.
     """
     try:
         status = os.stat(folder)

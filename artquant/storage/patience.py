@@ -48,11 +48,11 @@ class Exhausted(Exception):
 def patiently(
     call: Callable[[int], T], outage: Outage, *, attempts: int = 1, patience_seconds: float, is_repeatable: bool = True
 ) -> tuple[T, int]:
-    """`call(attempt)` and the attempts it took (1, 2, ...).
+    """Return the result of `call(attempt)` and the attempts it took (1, 2, ...).
 
     THROTTLED and TIMEOUT are tried again until both `attempts` and `patience_seconds` are used up, or the store has been away for that
     long; DENIED once (some stores say so under load). Between two tries lie up to 0.2 * 2^attempt seconds, at most 5. What is not
-    repeatable is tried again only where the store did not take it. Raises Exhausted.
+    repeatable is tried again only if the store did not take it. Raises Exhausted.
     """
     start, num_denied, attempt = time.monotonic(), 0, 0
     while True:

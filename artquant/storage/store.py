@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -137,10 +138,10 @@ class Store:
         return Store(self.uri_of(prefix), self._path(prefix), self._backend, self._outage)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """Every object below the folder `prefix`, page by page; nothing for a folder that does not exist.
+        """List every object below the folder `prefix`, page by page; nothing for a folder that does not exist.
 
-        S3 and local folders answer in byte order of the keys; other stores may not (SeaweedFS gives `a/b` before `a.b`).
-        Directory markers (an empty `dir/`) are left out. Raises UserError.
+        S3 and local folders answer in byte order of the keys; other stores may not (SeaweedFS gives `a/b` before `a.b`). Directory markers
+        (an empty `dir/`) are left out. Raises UserError.
         """
         root = self._path(prefix.strip("/")) if prefix.strip("/") else self._prefix
         cut = len(self._prefix) + 1 if self._prefix else 0
@@ -189,6 +190,11 @@ class Store:
         with self._reading(key) as path:
             return ObjectInfo(key, *self._patiently(lambda attempt: self._backend.head(path, attempt)))
 
+    def modified_at(self, key: str) -> datetime:
+        """Return when the object was written, by the store's clock. Raises FetchError."""
+        with self._reading(key) as path:
+            return self._patiently(lambda attempt: self._backend.modified_at(path, attempt))
+
     def exists(self, key: str) -> bool:
         try:
             self.head(key)
@@ -212,7 +218,7 @@ class Store:
         return self._put(key, data)
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> str:
-        """As `put`, from a file of up to 160 GB, in parts of 16 MiB."""
+        """Do as `put`, from a file of up to 160 GB, in parts of 16 MiB."""
         return self._put(key, Path(path))
 
     def put_if_absent(self, key: str, data: bytes) -> str:
@@ -235,14 +241,8 @@ class Store:
             path = self._path(key)
             return self._patiently(lambda attempt: self._backend.put(path, data, attempt))
 
-    def copy(self, source: str, target: str) -> None:
-        """Within this store; replaces `target`. Raises UserError."""
-        with self._doing(f"copy {self.uri_of(source)}"):
-            paths = self._path(source), self._path(target)
-            self._patiently(lambda attempt: self._backend.copy(*paths, attempt))
-
     def delete(self, keys: str | Iterable[str]) -> None:
-        """Those that are gone already are no error. Raises UserError."""
+        """Delete the objects; those that are gone already are no error. Raises UserError."""
         paths = map(self._path, [keys] if isinstance(keys, str) else keys)
         with self._doing(f"delete below {self.uri}"):
             while batch := list(islice(paths, 1000)):

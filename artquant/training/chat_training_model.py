@@ -20,7 +20,7 @@ class ChatTrainingModel(TrainingModel):
         self.processor, self.asked = processor, processor.encode_prompt(prompt)
 
     def forward(self, batch: Batch, with_text_loss: bool, return_probabilities: bool = False) -> dict[str, torch.Tensor]:
-        """As a :class:`TrainingModel`'s."""
+        """Do as a :class:`TrainingModel` does."""
         assert with_text_loss
         if not len(batch.ids):  # nothing to say of these artworks; every worker's gradients must have the same parts all the same
             ids = torch.tensor([self.asked], device=batch.ids.device)
@@ -34,7 +34,7 @@ class ChatTrainingModel(TrainingModel):
         return sums
 
     def _logits(self, ids: torch.Tensor, mask: torch.Tensor, pixels: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """(N, number of places, vocabulary) of N sequences."""
+        """Return the logits (N, number of places, vocabulary) of N sequences."""
         ids = torch.where(mask, ids, self.processor.tokenizer.eos_token_id)  # the padding must not be taken for an image
         pictures = self.processor.pictures(pixels.cpu().numpy())
         seen = {name: value.to(ids.device) if isinstance(value, torch.Tensor) else value for name, value in pictures.items()}

@@ -16,7 +16,7 @@ class PictureSource(Protocol):
     """Reads artworks by id, in the order that is asked for, fetched and decoded as the score job does."""
 
     def read(self, artwork_ids: Sequence[str], size: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """pixels (B, size, size, 3) uint8 and whether there is a picture (B,) bool; B is `batch_size`, the last batch may be shorter."""
+        """Read pixels (B, size, size, 3) uint8 and whether there is a picture (B,) bool; B is `batch_size`, or less for the last batch."""
         ...
 
 
@@ -53,7 +53,7 @@ class Pictures:
             self.kept = self.load(range(len(self.ids)))
 
     def load(self, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels and presence of some rows, all at once."""
+        """Load the pixels and presence of some rows, all at once."""
         pixels = np.empty((len(rows), self.size, self.size, 3), np.uint8)
         is_there = np.empty(len(rows), bool)
         start = 0
@@ -64,7 +64,7 @@ class Pictures:
         return pixels, is_there
 
     def batches(self, rows: np.ndarray) -> Generator[tuple[np.ndarray, np.ndarray, np.ndarray], None, None]:
-        """(rows (B,), pixels, presence) for each of `rows` (batches, B)."""
+        """Yield (rows (B,), pixels, presence) for each of `rows` (batches, B)."""
         if self.kept is not None:
             for batch in rows:
                 yield batch, self.kept[0][batch], self.kept[1][batch]

@@ -39,7 +39,7 @@ class ExampleBuilder:
         self.words = {prompt: processor.encode_answer(prompt) for prompt in asked}
 
     def examples(self, row: Mapping[str, Any]) -> list[Example]:
-        """Of a row with `score` and the texts, any of which may be None."""
+        """Make the examples of a row with `score` and the texts, any of which may be None."""
         made = []
         if row.get("score") is not None:
             level = str(self.prompts.scale.level(np.array([row["score"]]))[0])
@@ -84,9 +84,9 @@ class Batch:
 def collate(
     rows: np.ndarray, examples: Sequence[Sequence[Example]], targets: np.ndarray, pixels: np.ndarray, is_there: np.ndarray
 ) -> Batch:
-    """`rows` (B,) of the data set, whose `examples` and soft labels `targets` (rows, 5) are given whole.
+    """Collate `rows` (B,) of the data set, whose `examples` and soft labels `targets` (rows, 5) are given whole.
 
-    What has no picture teaches nothing: its labels are all ignored and it has no target, but it stays in the batch.
+    A row without a picture teaches nothing: its labels are all ignored and it has no target, but it stays in the batch.
     """
     flat = [(number, example) for number, row in enumerate(rows) for example in examples[row]]
     longest = max((len(example.ids) for _, example in flat), default=1)
@@ -111,7 +111,7 @@ def collate(
 
 
 def vocabulary(rows: Sequence[Mapping[str, Any]], prompts: Prompts) -> list[str]:
-    """Texts to train a tokenizer on."""
+    """Return the texts to train a tokenizer on."""
     texts = [row[part] for row in rows for part in prompts.critique if row.get(part)]
     questions = [prompt.replace(IMAGE_PLACEHOLDER, " ") for prompt in (prompts.score, *prompts.critique.values())]
     return texts + (questions + [f" {level}." for level in LEVELS]) * 20

@@ -34,9 +34,9 @@ _SEEN_FIRST = 1500  # pictures whose patches a network from nothing starts from
 
 
 def run(task: Task, rank: int, world_size: int, device: torch.device) -> None:
-    """Trains to the end, from the last checkpoint where there is one, and leaves the best weights as `model/` beside the checkpoints.
+    """Train to the end, from the last checkpoint if there is one, and leave the best weights as `model/` beside the checkpoints.
 
-    Raises RunFailed where the loss stops being a number, or the memory does not suffice.
+    Raises RunFailed if the loss stops being a number, or the memory does not suffice.
     """
     keep_freed_memory()
     try:
@@ -107,7 +107,7 @@ class Worker:
                 points, since = [], done
 
     def _step(self, step: int, rows: np.ndarray, batches: list[Any]) -> dict[str, float] | None:
-        """One optimizer step; its losses by task, or None where they were not finite and nothing was changed."""
+        """Take one optimizer step; return its losses by task, or None if they were not finite and nothing was changed."""
         fit, with_text_loss = self.spec.fit, step >= self.warmup_steps
         torch.manual_seed(hash((fit.seed, step, self.rank)) & 0x7FFFFFFF)  # dropout: the same however often the run was broken off
         counts = example_counts(self.examples, rows) | {"vision_warmup": rows.shape[0] * rows.shape[1]}
@@ -147,7 +147,7 @@ class Worker:
         } | score
 
     def _syncing(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients are exchanged in the last forward pass of a step only."""
+        """Exchange gradients only in the last forward pass of a step."""
         if self.world_size == 1 or is_last or not hasattr(self.training_model, "no_sync"):
             return contextlib.nullcontext()
         return cast(contextlib.AbstractContextManager[None], self.training_model.no_sync())
@@ -172,7 +172,7 @@ class Worker:
         return DistributedDataParallel(self.bare, device_ids=devices, find_unused_parameters=True)
 
     def _validate(self) -> dict[str, Any]:
-        """SRCC, PLCC and the score task's loss on the validation artworks, each worker judging a share of them."""
+        """Compute SRCC, PLCC and the score task's loss on the validation artworks, each worker judging a share of them."""
         assert self.judged is not None
         pixels, is_there = self.judged
         mine = np.arange(self.rank, len(pixels), self.world_size)
@@ -283,9 +283,9 @@ _LOADING = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, str
 
 
 def soft_labels(rows: list[dict[str, Any]], scale: Scale, sigma: float) -> np.ndarray:
-    """(rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); zero where a row has no score.
+    """Return (rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); zero where a row has no score.
 
-    A row's own sigma counts where it is given: raters who all agree still mean MIN_SIGMA.
+    A row's own sigma counts if it has one: raters who all agree still mean MIN_SIGMA.
     """
     targets = np.zeros((len(rows), 5))
     scored = [i for i, row in enumerate(rows) if row["score"] is not None]

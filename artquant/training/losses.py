@@ -24,7 +24,10 @@ class Answers(NamedTuple):
 
 
 def answers(labels: torch.Tensor, level_positions: torch.Tensor) -> Answers:
-    """labels (N, T) int64, `IGNORE` where nothing is to be learnt; level_positions (N,) int64, -1 in a description sample."""
+    """Find where answers are predicted from labels (N, T) int64 and level_positions (N,) int64.
+
+    Labels are `IGNORE` where there is nothing to learn; positions are -1 in a description sample.
+    """
     rows, places = (labels[:, 1:] != IGNORE).nonzero(as_tuple=True)
     level = level_positions[rows]
     return Answers(rows, places, labels[rows, places + 1], level >= 0, places + 1 == level)

@@ -42,7 +42,7 @@ class Network:
 
     @property
     def layers(self) -> list[nn.Module]:
-        """Those that FSDP spreads one by one."""
+        """The layers that FSDP shards one by one."""
         if isinstance(self.model, MPLUGOwl2LlamaForCausalLM):
             return [*self.model.model.layers, *self.model.model.vision_model.encoder.layers]
         return [module for module in self.model.modules() if isinstance(module, GradientCheckpointingLayer)]
@@ -59,7 +59,7 @@ class Network:
 
 
 def small_config(vocab_size: int, image_size: int = 112) -> MPLUGOwl2Config:
-    """2.5 M parameters; head size 64 in the language model, so that every engine can run it."""
+    """Return a configuration with 2.5 M parameters; head size 64 in the language model, so that every engine can run it."""
     visual = {
         "visual_model": dict(
             hidden_size=128, intermediate_size=384, num_hidden_layers=5, num_attention_heads=4, image_size=image_size, patch_size=14
@@ -138,9 +138,9 @@ def with_lora(model: Any, spec: LoraSpec) -> nn.Module:
 
 
 def lora_targets(model: Any) -> str | list[str]:
-    """Every `q_proj` and `v_proj.multiway.1` of our language model; of another's, every `q_proj` and `v_proj`.
+    """List every `q_proj` and `v_proj.multiway.1` of our language model; of another backbone's, every `q_proj` and `v_proj`.
 
-    Raises ValueError where there are none.
+    Raises ValueError if there are none.
     """
     if isinstance(model, MPLUGOwl2LlamaForCausalLM):
         return _LORA_TARGETS
@@ -161,6 +161,6 @@ def _visual_parameters(model: Any) -> list[nn.Parameter]:
 
 
 def _dtype_of(checkpoint: Checkpoint) -> torch.dtype:
-    """In which the checkpoint's weights are stored."""
+    """Return the dtype in which the checkpoint's weights are stored."""
     dtype = getattr(AutoConfig.from_pretrained(checkpoint.base_folder, trust_remote_code=False), "dtype", None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

@@ -11,7 +11,7 @@ def _epoch(num_rows: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def drawn(num_rows: int, seed: int, start: int, stop: int) -> np.ndarray:
-    """Rows at the places start .. stop of the endless sequence in which each epoch is a new permutation, (stop - start,) int64."""
+    """Return the rows at positions start .. stop of the endless sequence of permuted epochs, (stop - start,) int64."""
     epochs = range(start // num_rows, -(-stop // num_rows))
     sequence = np.concatenate([_epoch(num_rows, seed, epoch) for epoch in epochs]) if epochs else np.empty(0, np.int64)
     first = start - epochs.start * num_rows
@@ -19,6 +19,6 @@ def drawn(num_rows: int, seed: int, start: int, stop: int) -> np.ndarray:
 
 
 def step_rows(num_rows: int, seed: int, step: int, batch_size: int, gradient_accumulation_steps: int, world_size: int) -> np.ndarray:
-    """Rows of one optimizer step, (accumulation steps, world_size, batch_size) int64: each forward pass of each worker has its own."""
+    """Return an optimizer step's rows, (accumulation steps, world_size, batch_size) int64: each forward pass of each worker has its own."""
     size = batch_size * gradient_accumulation_steps * world_size
     return drawn(num_rows, seed, step * size, (step + 1) * size).reshape(gradient_accumulation_steps, world_size, batch_size)

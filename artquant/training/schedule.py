@@ -11,7 +11,10 @@ HEADS_LR_MULTIPLIER = 5.0  # heads that are thrown away learn faster than the fe
 
 
 def learning_rate(step: int, warmup_steps: int, num_steps: int, peak: float, warmup_ratio: float) -> float:
-    """Linear warm-up, then a cosine to zero, for each phase: the vision warm-up's ends at half the peak, the text's at zero."""
+    """Return the learning rate at `step`: in each phase a linear warm-up, then a cosine.
+
+    The vision warm-up's ends at half the peak, the text's at zero.
+    """
     if step < warmup_steps:
         done, total, shown = step, 2 * warmup_steps, warmup_steps
     else:
@@ -24,7 +27,7 @@ def learning_rate(step: int, warmup_steps: int, num_steps: int, peak: float, war
 
 
 def optimizer_of(training_model: TrainingModel, fit: FitSpec) -> torch.optim.AdamW:
-    """AdamW over all that learns; only matrices decay."""
+    """Make AdamW over all parameters that learn; only matrices decay."""
     heads = {id(p) for p in training_model.vision_warmup.parameters()} if training_model.vision_warmup is not None else set()
     learning = [p for p in training_model.parameters() if p.requires_grad and id(p) not in heads]
     groups = [

@@ -12,7 +12,7 @@ SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> LlamaTokenizer:
-    """At most `vocab_size` tokens: three special ones, 256 bytes, then the words' merges; each level is one token whatever the texts."""
+    """Train at most `vocab_size` tokens: 3 special ones, 256 bytes, then the words' merges; each level is one token whatever the texts."""
     texts = list(texts)
     levels = " ".join(LEVELS)
     tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token=SPECIAL_TOKENS[0], fuse_unk=True))

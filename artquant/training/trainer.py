@@ -17,7 +17,7 @@ from artquant.training.data import Task
 
 
 def fit(task: Task) -> None:
-    """Trains; the run's state and its best weights are in the store then. Raises RunFailed with the workers' last words."""
+    """Train, leaving the run's state and its best weights in the store. Raises RunFailed with the workers' last words."""
     spec = task.spec.fit
     resources = {"CPU": spec.num_cpus} | ({"GPU": spec.num_gpus} if spec.num_gpus else {})
     monitor = start_monitor()

@@ -21,7 +21,7 @@ class TrainingModel(nn.Module):
         self.model, self.vision_warmup, self.level_ids = model, vision_warmup, level_ids
 
     def forward(self, batch: Batch, with_text_loss: bool, return_probabilities: bool = False) -> dict[str, torch.Tensor]:
-        """Loss sums of a batch (see :func:`loss_sums`) and `vision_warmup`, the heads' mean loss; without `with_text_loss` only that.
+        """Return a batch's loss sums (see :func:`loss_sums`) and `vision_warmup`, the heads' mean loss; without `with_text_loss` only that.
 
         With `return_probabilities`, every example being a score, also `probabilities` (N, 5): closed-set, without a gradient.
         """
@@ -46,7 +46,7 @@ class TrainingModel(nn.Module):
         return sums
 
     def _sums(self, logits: torch.Tensor, at: Answers, targets: torch.Tensor, return_probabilities: bool) -> dict[str, torch.Tensor]:
-        """Of the logits (M, vocabulary) at the answers' places."""
+        """Sum the losses of the logits (M, vocabulary) at the answers' places."""
         level_ids = torch.tensor(self.level_ids, device=logits.device)
         sums = loss_sums(logits, at, targets, level_ids)
         if return_probabilities:
@@ -54,7 +54,7 @@ class TrainingModel(nn.Module):
         return sums
 
     def _zero_through_all(self, features: torch.Tensor) -> torch.Tensor:
-        """Zero, through every parameter of the language model."""
+        """Return zero, through every parameter of the language model."""
         span = (0, features.shape[1])
         embeds = torch.cat(
             [features[:1], self.model.model.embed_tokens(torch.zeros(1, 1, dtype=torch.long, device=features.device))], dim=1

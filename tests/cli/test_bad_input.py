@@ -120,7 +120,7 @@ class Places:
         (folder / "pictures").mkdir()
         (folder / "pictures" / "a.jpg").write_bytes(b"looked at by workers only")
         (folder / "used" / "runs" / "night-1").mkdir(parents=True)
-        (folder / "used" / "runs" / "night-1" / "plan.parquet").write_bytes(b"")
+        (folder / "used" / "runs" / "night-1" / "manifest.json").write_bytes(b"")
         checkpoint = save_random_checkpoint(folder / "checkpoint")
         for name, file, edit in (
             ("llama", "config.json", lambda data: json.dumps({**json.loads(data), "model_type": "llama"}).encode()),

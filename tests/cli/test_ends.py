@@ -21,6 +21,7 @@ from artquant.cli.score import is_published
 from artquant.cli.summary import keep_page
 from artquant.config import ScoreSpec
 from artquant.core.errors import RunFailed, UserError
+from artquant.results.snapshots import commit, following
 from artquant.storage.store import open_store
 from tests.processes import ROOT
 
@@ -31,7 +32,8 @@ from artquant.cli import main as command
 from artquant.cli.ends import supervised
 def sleep(arguments):
     print("asleep", flush=True)
-    time.sleep(60)
+    for _ in range(600):  # in one go a signal that comes just before it would be heeded just after it
+        time.sleep(0.1)
 def die(arguments):
     os._exit(1)
 def kill(arguments):
@@ -155,9 +157,10 @@ def test_a_page_that_cannot_be_copied_does_not_make_a_run_that_ended_well_fail(
 def test_a_job_that_is_stopped_knows_whether_its_run_was_published(tmp_path: Path) -> None:
     output = f"{tmp_path}/out"
     assert not is_published(output, "tonight")
-    open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "yesterday"}')
+    first = following(None, "run", "yesterday", "w1", files=())
+    commit(open_store(output), first)
     assert not is_published(output, "tonight")
-    open_store(f"{tmp_path}/out").put("CURRENT", b'{"run_id": "tonight"}')
+    commit(open_store(output), following(first, "run", "tonight", "w2"))
     assert is_published(output, "tonight")
 
 
@@ -171,9 +174,9 @@ def test_an_error_after_publishing_says_that_the_run_is_published(
     monkeypatch.setattr("artquant.cli.local_ray.running_ray", nullcontext)
     monkeypatch.setattr("artquant.engines.recipe.make_recipe", lambda *_: None)
 
-    def run_score(spec: ScoreSpec, recipe: object) -> None:
+    def run_score(spec: ScoreSpec, recipe: object, work: object) -> None:
         if spec.run_id == "published":
-            open_store(str(spec.output)).put("CURRENT", b'{"run_id": "published"}')
+            commit(open_store(str(spec.output)), following(None, "run", "published", "w", files=()))
         raise TypeError("the page is broken")
 
     monkeypatch.setattr("artquant.pipelines.score.run_score", run_score)
@@ -182,7 +185,7 @@ def test_an_error_after_publishing_says_that_the_run_is_published(
     assert (
         "artquant: The run published is published, and its rows are current; what came after failed: TypeError" in capsys.readouterr().err
     )
-    assert main(["score", *places, "run_id=another"]) == 1
+    assert main(["score", f"input={tmp_path}/in", f"output={tmp_path}/other", "run_id=another"]) == 1
     assert "Stopped by an error that nobody foresaw: TypeError: the page is broken" in capsys.readouterr().err
 
 

@@ -25,10 +25,11 @@ CHECKPOINT_AND_BASE = f"{JOB_SETTINGS}::test_the_checkpoint_and_the_base_that_ar
 REGISTRY = f"{JOB_SETTINGS}::test_the_current_model_is_that_of_the_registry_that_is_named"
 SAMPLE = f"{JOB_SETTINGS}::test_so_many_paintings_of_the_sample_are_rated_where_no_annotations_are_given"
 CHAIN = f"{SCORE_SETTINGS}::test_the_chain_is_given_the_nights_settings"
+CLAIM = f"{SCORE_SETTINGS}::test_the_night_is_claimed_with_its_settings"
 WORKERS = f"{EVALUATE_SETTINGS}::test_workers_fetch_and_stall_as_the_settings_say"
 ENGINE = f"{JOB_SETTINGS}::test_workers_open_the_model_with_the_engine_and_the_preprocessing_of_the_settings"
 SPLITS = "annotations/test_split.py::test_every_row_falls_to_the_split_that_the_settings_draw_and_scores_lie_within_the_levels"
-LIMITS = f"{SCORE_SETTINGS}::test_the_first_so_many_artworks_are_planned_of_those_that_are_not_excluded"
+LIMITS = f"{SCORE_SETTINGS}::test_the_first_so_many_artworks_are_scored_of_those_that_are_not_excluded"
 SCALE = "annotations/test_tables.py::test_a_score_beyond_the_scale_is_refused"
 POOL = f"{SCHEDULING}::test_engines_are_as_many_and_have_what_the_settings_say"
 PLACE = f"{SCORE_SETTINGS}::test_the_rows_lie_in_the_partition_of_the_runs_date_and_name"
@@ -47,7 +48,12 @@ RESOURCES = f"{TRAINER}::test_workers_are_as_many_and_have_what_the_settings_say
 PROMOTION = f"{TRAIN}::test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin"
 
 SEEN_BY = {
-    "score.input": f"{SCORE_SETTINGS}::test_only_so_many_artworks_are_scored",
+    "score.input": LIMITS,
+    "score.manifest": "pipelines/test_nights.py::test_two_nights_over_a_manifest",
+    "score.inventory": "pipelines/test_nights.py::test_what_decides_the_rows_makes_another_run_and_nothing_else_does",
+    "score.retry": "pipelines/test_nights.py::test_what_decides_the_rows_makes_another_run_and_nothing_else_does",
+    "score.accept_rolled_back": "pipelines/test_nights.py::test_a_model_that_was_taken_back_is_scored_with_when_that_is_accepted",
+    "score.price_per_hour": "cli/test_nights.py::test_the_plan_reckons_with_what_earlier_runs_measured",
     "score.output": PLACE,
     "score.model": CHECKPOINT_AND_BASE,
     "score.base": CHECKPOINT_AND_BASE,
@@ -57,7 +63,8 @@ SEEN_BY = {
     "score.run_id": PLACE,
     "score.run_date": PLACE,
     "score.max_rejected_fraction": f"{SCORE_SETTINGS}::test_as_many_rejects_as_are_allowed_are_published",
-    "score.rows_per_file": CHAIN,
+    "score.rows_per_file": CLAIM,
+    "score.stale_seconds": CLAIM,
     "score.stall_minutes": CHAIN,
     "score.fetch": CHAIN,
     "score.engine": ENGINE,

@@ -51,12 +51,16 @@ class Run:
 
 
 class Scorer:
-    """What `make submit JOB=score` does once Ray is up, with the spec's model or an engine of the tests."""
+    """What `make submit JOB=score` does once Ray is up, with the spec's model or an engine of the tests;
+    `between` happens when the plan is made."""
 
-    def score(self, spec: ResolvedScoreSpec, open_engine: Callable[[], Engine] | None = None) -> Run:
+    def score(
+        self, spec: ResolvedScoreSpec, open_engine: Callable[[], Engine] | None = None, between: Callable[[], object] = lambda: None
+    ) -> Run:
         from artquant.engines.open import resolve
         from artquant.engines.recipe import EngineRecipe
-        from artquant.pipelines.score import run_score
+        from artquant.pipelines.score import claimed_night, run_score
+        from artquant.results.plan import PlanSummary
         from artquant.storage.store import open_store
 
         if spec.model:
@@ -64,8 +68,11 @@ class Scorer:
         else:
             values = RedEngine.scale.values
             recipe = EngineRecipe(open_engine or RedEngine, RED, RedEngine.image_size, values, "red on cpu, float64", resolve(spec.engine))
-        report = run_score(spec, recipe)
-        return Run(spec, report, open_store(spec.input), open_store(spec.output))
+        with claimed_night(spec, recipe.identity) as work:
+            between()
+            assert not isinstance(work, PlanSummary), "nothing was due"
+            report = run_score(spec, recipe, work)
+        return Run(spec, report, open_store(spec.input or spec.output), open_store(spec.output))
 
 
 def read_by_glob(store: Store, kind: str) -> pa.Table:

@@ -52,13 +52,13 @@ def test_a_gpu_that_torch_does_not_see_is_refused(scorer: Scorer, source: Store,
         ({"num_workers": 100}, ["engine.num_workers=100", "this machine has 4"]),
     ],
 )
-def test_what_a_local_ray_will_never_have_is_refused_before_anything_is_written(
+def test_what_a_local_ray_will_never_have_is_refused_before_anything_is_scored(
     scorer: Scorer, source: Store, output: Store, engine: dict, names: list[str]
 ) -> None:
     with pytest.raises(UserError) as refusal:
         scorer.score(spec_for(source, output, engine=engine))
     assert all(name in str(refusal.value) for name in names), refusal.value
-    assert not list(output.list())
+    assert {info.key.split("/")[1] for info in output.list()} == {"format.json", "intents", "runs"}  # the plan, and whose it is
 
 
 def test_a_training_that_asks_for_gpus_that_are_not_there_is_refused(local_ray: None) -> None:

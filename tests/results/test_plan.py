@@ -1,135 +1,96 @@
-"""The plan: what is due and why, cut into shards, and the checksum that a run is held against."""
+"""The plan: what is due, in the order of the ids, cut into shards."""
 
-from collections import Counter
+from __future__ import annotations
+
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from artquant.core.errors import UserError
-from artquant.core.schema import Reason, plan_schema
-from artquant.results.plan import LARGE_SHARD, SMALL_SHARD, Plan, due, id_sum, refuse_overlap, write_plan
-from artquant.storage.store import ObjectInfo, Store, open_store
+from artquant.core.schema import plan_schema
+from artquant.results.catalog import Source, catalog_schema, read_catalog
+from artquant.results.ledger import Night
+from artquant.results.plan import LARGE_SHARD, SMALL_SHARD, Draft, Plan, draft_plan, refuse_overlap, store_plan
+from artquant.storage.store import Store, open_store
+from tests.results.nights import IDENTITY
 
-KEY = "runs/night-1/plan.parquet"
-
-
-def listing(num: int) -> Iterator[ObjectInfo]:
-    return (ObjectInfo(f"a/{i:06d} ü.jpg", i, f"etag-{i}") for i in range(num))
-
-
-def rows(objects, *exclude: str, counts: Counter | None = None) -> Iterator[dict[str, Any]]:
-    return due(objects, lambda key: f"s3://b/{key}", exclude, Counter() if counts is None else counts)
+KEY = "plan.parquet"
 
 
-def planned(store: Store, num: int, *exclude: str):
-    counts: Counter = Counter()
-    return write_plan(store, KEY, rows(listing(num), *exclude, counts=counts), counts)
+def catalog(num: int) -> Iterator[pa.Table]:
+    for start in range(0, num, 60_000):
+        ids = [f"a/{i:07d} ü.jpg" for i in range(start, min(num, start + 60_000))]
+        columns = {"artwork_id": ids, "uri": [f"s3://b/{i}" for i in ids], "etag": ids, "size_bytes": [3] * len(ids)}
+        yield pa.table(columns | {"excluded": [False] * len(ids)}, schema=catalog_schema())
+
+
+def drafted(store: Store, folder: Path, num: int, limit: int | None = None) -> Draft:
+    return draft_plan(catalog(num), store, None, Night(IDENTITY, {}, "c"), folder, limit)
 
 
 @pytest.mark.parametrize("num", [1, SMALL_SHARD, SMALL_SHARD + 1, 1_000])
-def test_a_plan_gives_its_rows_back_shard_by_shard(store, num):
-    summary = planned(store, num)
+def test_a_plan_gives_its_rows_back_shard_by_shard(store: Store, tmp_path: Path, num: int) -> None:
+    draft = drafted(store, tmp_path, num)
+    store_plan(store, KEY, draft)
     plan = Plan(store, KEY)
-    assert plan.summary == summary
-    shards = [plan.shard(number) for number in range(summary.num_shards)]
-    assert [len(shard) for shard in shards[:-1]] == [SMALL_SHARD] * (summary.num_shards - 1) and 0 < len(shards[-1]) <= SMALL_SHARD
-    assert [row for shard in shards for row in shard] == list(rows(listing(num)))
-    assert summary.num_planned == num and summary.id_sum == id_sum(info.key for info in listing(num))
+    assert plan.summary == draft.summary and (draft.summary.num_planned, draft.summary.num_bytes) == (num, 3 * num)
+    assert draft.summary.reasons == {"new": num}
+    shards = [plan.shard(number) for number in range(draft.summary.num_shards)]
+    assert [len(shard) for shard in shards] == plan.shard_rows
+    assert plan.shard_rows[:-1] == [SMALL_SHARD] * (len(shards) - 1) and 0 < plan.shard_rows[-1] <= SMALL_SHARD
+    assert [row["artwork_id"] for shard in shards for row in shard] == [f"a/{i:07d} ü.jpg" for i in range(num)]
 
 
-def test_a_plan_is_plain_parquet_with_the_schemas_columns(store):
-    planned(store, 3)
-    table = pq.read_table(store.open_input(KEY))
-    assert table.schema.remove_metadata() == plan_schema()
-    assert table.column("artwork_id").to_pylist() == ["a/000000 ü.jpg", "a/000001 ü.jpg", "a/000002 ü.jpg"]
+def test_a_plan_is_plain_parquet_with_the_schemas_columns(store: Store, tmp_path: Path) -> None:
+    store_plan(store, KEY, drafted(store, tmp_path, 3))
+    assert pq.read_table(store.open_input(KEY)).schema.remove_metadata() == plan_schema()
 
 
-def test_a_listed_store_is_planned_as_it_is_read(store):
-    collection = store.child("pictures")
-    for key in ("b/2.jpg", "a b.png", "notes.tsv"):
-        collection.put(key, key.encode())
-    counts: Counter = Counter()
-    write_plan(store, KEY, due(collection.list(), collection.uri_of, ["*.tsv"], counts), counts)
-    (shard,) = [Plan(store, KEY).shard(0)]
-    assert {row["artwork_id"] for row in shard} == {"b/2.jpg", "a b.png"}
-    for row in shard:
-        assert collection.fetch(row["artwork_id"]) == (row["artwork_id"].encode(), row["etag"], 1)
-        assert row["uri"] == f"{collection.uri}/{row['artwork_id']}" and row["size_bytes"] == len(row["artwork_id"])
+def test_the_first_plan_stands(store: Store, tmp_path: Path) -> None:
+    for num in (3, 5):
+        (tmp_path / str(num)).mkdir()
+        store_plan(store, KEY, drafted(store, tmp_path / str(num), num))
+    assert Plan(store, KEY).summary.num_planned == 3
 
 
-def test_patterns_leave_out_by_the_whole_key_in_its_case_and_are_counted():
-    keys = ["a.tsv", "x/b.tsv", "C.TSV", "thumbs/1.jpg", "my-thumbs/1.jpg", "d.jpg"]
-    counts: Counter = Counter()
-    kept = [row["artwork_id"] for row in rows((ObjectInfo(key, 1, "") for key in keys), "*.tsv", "thumbs/*", counts=counts)]
-    assert kept == ["C.TSV", "my-thumbs/1.jpg", "d.jpg"]
-    assert counts == {"excluded": 3, Reason.NEW: 3}
+def test_a_large_collection_is_cut_into_large_shards(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "out"))
+    draft = drafted(store, tmp_path, 150_000)
+    store_plan(store, KEY, draft)
+    rows = Plan(store, KEY).shard_rows
+    assert set(rows[:-1]) == {LARGE_SHARD} and sum(rows) == 150_000 == draft.summary.num_planned
 
 
-def test_every_row_says_why_and_the_summary_adds_the_reasons_up(tmp_path):
-    store = open_store(str(tmp_path))
-    summary = planned(store, 10, "*/000003*")
-    assert {row["reason"] for row in Plan(store, KEY).shard(0)} == {"new"}
-    assert (summary.num_planned, summary.num_excluded, summary.reasons) == (9, 1, {"new": 9})
+def test_a_limit_plans_the_first_that_are_due(store: Store, tmp_path: Path) -> None:
+    draft = drafted(store, tmp_path, 1_000, limit=7)
+    assert (draft.summary.num_planned, draft.summary.reasons) == (7, {"new": 7})
+    assert pq.read_table(draft.plan).column("artwork_id").to_pylist() == [f"a/{i:07d} ü.jpg" for i in range(7)]
 
 
-@pytest.mark.parametrize(("num", "exclude", "sentence"), [(0, (), "nothing below s3://b/:"), (2, ("*",), "but 2 objects that `exclude`")])
-def test_nothing_to_plan_is_refused_and_nothing_written(tmp_path, num, exclude, sentence):
-    store = open_store(str(tmp_path))
-    with pytest.raises(UserError, match=sentence):
-        planned(store, num, *exclude)
-    assert list(store.list()) == []
+def test_patterns_leave_out_by_the_whole_key_in_its_case_and_are_counted(store: Store, tmp_path: Path) -> None:
+    collection = store.child("art")
+    for key in ("a.jpg", "notes.TSV", "x/notes.tsv", "deep/er/b.png"):
+        collection.put(key, b"x")
+    source = Source("input", collection.uri, ("*.tsv", "deep/*"))
+    with read_catalog(source) as tables:
+        draft = draft_plan(tables, store, None, Night(IDENTITY, {}, source.id), tmp_path)
+    assert pq.read_table(draft.plan).column("artwork_id").to_pylist() == ["a.jpg", "notes.TSV"]
+    assert draft.summary.num_excluded == 2
 
 
-def test_the_first_rows_are_planned_without_listing_the_rest():
-    def endless() -> Iterator[ObjectInfo]:
-        yield from listing(5)
-        raise AssertionError("listed further than asked for")
-
-    assert len(list(islice(rows(endless()), 5))) == 5
-
-
-def test_the_checksum_does_not_depend_on_order_or_split():
-    ids = [f"a/{i} ü.jpg" for i in range(1_000)]
-    shuffled = [ids[i] for i in np.random.default_rng(0).permutation(len(ids))]
-    assert id_sum(shuffled) == id_sum(ids)
-    assert (id_sum(ids[:137]) + id_sum(ids[137:])) % 2**64 == id_sum(ids)
-    assert 0 <= id_sum(ids) < 2**64 and id_sum([]) == 0
-
-
-def test_the_checksum_sees_an_id_that_is_lost_doubled_or_another():
-    ids = [f"{i}.jpg" for i in range(100)]
-    others = [ids[1:], [*ids, ids[0]], [*ids[1:], ids[1]], [*ids[1:], "0.jpeg"]]
-    assert len({id_sum(ids), *map(id_sum, others)}) == 5
-
-
-class Row(dict):
-    """A plan's row that counts how many of its kind are alive."""
-
-    alive = most = 0
-
-    def __init__(self, row: dict[str, Any]):
-        super().__init__(row)
-        Row.alive += 1
-        Row.most = max(Row.most, Row.alive)
-
-    def __del__(self):
-        Row.alive -= 1
-
-
-def test_a_large_collection_is_cut_into_large_shards_and_streamed(tmp_path: Path):
-    store, num = open_store(str(tmp_path)), 120_000
-    counts: Counter = Counter()
-    summary = write_plan(store, KEY, (Row(row) for row in rows(listing(num), counts=counts)), counts)
-    plan = Plan(store, KEY)
-    assert summary == plan.summary and summary.num_planned == num and summary.num_shards == -(-num // LARGE_SHARD)
-    assert len(plan.shard(0)) == LARGE_SHARD and len(plan.shard(summary.num_shards - 1)) == num % LARGE_SHARD
-    assert plan.shard(7)[5]["artwork_id"] == f"a/{7 * LARGE_SHARD + 5:06d} ü.jpg"
-    assert Row.most <= 100_000 + 2 * LARGE_SHARD, "rows were gathered beyond the bounded first part"
+@pytest.mark.parametrize(
+    ("exclude", "sentence"), [((), "There is nothing below .*: give an"), (("*",), "but 1 objects that `exclude` leaves out")]
+)
+def test_nothing_to_plan_is_refused(tmp_path: Path, exclude: tuple[str, ...], sentence: str) -> None:
+    collection = open_store(str(tmp_path / "art"))
+    if exclude:
+        collection.put("a.jpg", b"x")
+    (tmp_path / "art").mkdir(exist_ok=True)
+    with pytest.raises(UserError, match=sentence), read_catalog(Source("input", collection.uri, exclude)) as tables:
+        list(tables)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,228 @@
+"""A night from its plan to its snapshot: what a run does with the store, apart from scoring. No cluster is asked here.
+
+    prepare -> (shards are scored, see shards.py) -> finish
+
+Killed anywhere, the same command goes on: ../docs/nights.md says crash point by crash point what is there and what happens next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from artquant.core.errors import AnotherRun, RunFailed, UserError
+from artquant.core.identity import Identity
+from artquant.results import layout
+from artquant.results.adopt import adopt
+from artquant.results.build import Built, build, ledger_of
+from artquant.results.catalog import Source, read_catalog
+from artquant.results.claims import Intent, beating, claim, end, withdrawn_if_refused
+from artquant.results.ledger import Night, scorer_digest
+from artquant.results.plan import Draft, Plan, PlanSummary, draft_plan, store_plan
+from artquant.results.shards import ShardRecord, missing, records
+from artquant.results.snapshots import Snapshot, Superseded, check_format, commit, following, mark_format, with_files
+from artquant.results.view import repair
+from artquant.storage.store import ObjectInfo, Store
+
+Watch = Callable[[Iterator[ObjectInfo]], Iterator[ObjectInfo]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What decides a run's rows. `others`: further settings that do, as JSON values."""
+
+    source: Source
+    identity: Identity
+    limit: int | None = None
+    retry: frozenset[str] = frozenset()
+    others: Mapping[str, Any]
+    accept_rolled_back: bool = False
+
+    @property
+    def digest(self) -> str:
+        """The same for two commands that are the same run."""
+        parts = [
+            asdict(self.source),
+            scorer_digest(self.identity),
+            self.limit,
+            sorted(self.retry),
+            dict(self.others),
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def night(self, parent: Snapshot | None) -> Night:
+        return Night(
+            self.identity,
+            parent.scorers if parent else {},
+            self.source.id,
+            self.retry,
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """A claimed night: what is due, and which shards of it are done already."""
+
+    store: Store
+    parent: Snapshot | None
+    intent: Intent
+    asked: Asked
+    plan: Plan
+    presence: pa.Table
+    done: dict[int, ShardRecord]
+
+    @property
+    def summary(self) -> PlanSummary:
+        return self.plan.summary
+
+    @property
+    def due(self) -> dict[int, int]:
+        """Shard -> artworks, of those that are not done."""
+        rows = self.plan.shard_rows
+        return {number: rows[number] for number in missing(self.plan, self.done)}
+
+
+def opened(store: Store) -> Snapshot | None:
+    """Return the last snapshot, its view repaired; results of an older program are adopted first. Raises OlderProgram."""
+    check_format(store, is_writer=True)
+    last = repair(store)
+    if last is None and adopt(store):
+        last = repair(store)
+    return last
+
+
+def draft(store: Store, parent: Snapshot | None, asked: Asked, folder: Path, watch: Watch = iter) -> Draft:
+    """Return the plan, on this machine only."""
+    source = asked.source
+    with read_catalog(source, watch) as catalog:
+        return draft_plan(catalog, store, parent, asked.night(parent), folder, asked.limit, source.carry)
+
+
+def refuse_quarantined(store: Store, parent: Snapshot | None, asked: Asked) -> None:
+    """Raise UserError where the scorer came with a run that was taken back: the same would be published again in silence."""
+    run_id = parent.quarantined.get(scorer_digest(asked.identity)) if parent else None
+    if run_id and not asked.accept_rolled_back:
+        raise UserError(
+            f"The run {run_id} was taken back, and it was the first of {asked.identity.model_id}: score with another model, publish it "
+            f"again with artquant snapshots release {store.uri} {run_id}, or say accept_rolled_back=true."
+        )
+
+
+@contextmanager
+def claimed(
+    store: Store,
+    parent: Snapshot | None,
+    asked: Asked,
+    *,
+    run_id: str,
+    run_date: str,
+    rows_per_file: int,
+    stale_seconds: float,
+    say: Callable[[str], None],
+    watch: Watch = iter,
+) -> Iterator[Work | PlanSummary]:
+    """Return the night's work for the block, or, where nothing is due, what the plan says of the rest. Raises AnotherRun and UserError."""
+    refuse_quarantined(store, parent, asked)
+    number = parent.number + 1 if parent else 1
+    intent = claim(store, number, asked.digest, run_id, run_date, rows_per_file, stale_seconds=stale_seconds, say=say)
+    with beating(store, intent):
+        key, presence_key = layout.plan_key(intent.work), f"{layout.work_prefix(intent.work)}/presence.parquet"
+        if not store.exists(key):
+            with tempfile.TemporaryDirectory(prefix="artquant-plan-") as folder, withdrawn_if_refused(store, intent):
+                made = draft(store, parent, asked, Path(folder), watch)
+                if not made.summary.num_planned:
+                    end(store, intent, "nothing was due")
+                    yield made.summary
+                    return
+                mark_format(store)
+                sink = pa.BufferOutputStream()
+                pq.write_table(made.presence, sink)
+                store.put(presence_key, sink.getvalue().to_pybytes())
+                store_plan(store, key, made)
+        plan = Plan(store, key)
+        done = records(store, intent.work, plan)
+        if done:
+            total = len(plan.shard_rows)
+            say(f"Going on with the run {intent.run_id}: {len(done):,} of {total:,} shards are done")
+        yield Work(store, parent, intent, asked, plan, pq.read_table(store.open_input(presence_key)), done)
+
+
+def assemble(work: Work, on_shard: Callable[[pa.Table, pa.Table], None]) -> Built:
+    """Return the run's files, from the records of all its shards. Raises RunFailed where one is missing."""
+    done = records(work.store, work.intent.work, work.plan)
+    if lack := missing(work.plan, done):
+        raise RunFailed(f"The run does not add up: {len(lack)} of {len(work.plan.shard_rows)} shards have no record: run it again.")
+    identity = work.asked.identity
+    return build(
+        work.store,
+        work.intent,
+        work.plan,
+        done,
+        work.presence,
+        model_id=identity.model_id,
+        scorer=scorer_digest(identity),
+        collection=work.asked.source.id,
+        has_store_etags=work.asked.source.kind != "manifest",
+        on_shard=on_shard,
+    )
+
+
+def publish(work: Work, built: Built, rates: Mapping[str, float]) -> Snapshot:
+    """Commit the run and bring the view to it. Raises AnotherRun where another was first, and OutcomeUnknown."""
+    parent, intent, asked = work.parent, work.intent, work.asked
+    before = parent.files if parent else ()
+    files, removed = with_files(parent, (*before, *built.files), intent.number)
+    scorers = (parent.scorers if parent else {}) | {scorer_digest(asked.identity): asdict(asked.identity)}
+    collections = (parent.collections if parent else {}) | {asked.source.id: {"kind": asked.source.kind, "uri": asked.source.uri}}
+    snapshot = following(
+        parent,
+        "run",
+        intent.run_id,
+        intent.write_id,
+        files=files,
+        removed=removed,
+        ledger=ledger_of(work.store, parent, built.ledger, intent.work),
+        scorers=scorers,
+        collections=collections,
+        counts={"planned": work.summary.num_planned, "scored": built.num_scored, "rejected": built.num_rejected},
+        rates=dict(rates),
+        digest=asked.digest,
+    )
+    try:
+        commit(work.store, snapshot)
+    except Superseded as lost:
+        repair(work.store)
+        raise AnotherRun(
+            f"The run {lost.winner.run_id} was first on {work.store.uri}: nothing of this run is visible; run it again to score what is "
+            "due after it."
+        ) from lost
+    write_manifest(work, built, snapshot)
+    repair(work.store)
+    return snapshot
+
+
+def write_manifest(work: Work, built: Built, snapshot: Snapshot) -> None:
+    """Write what CURRENT names, for who reads it."""
+    summary, identity = work.summary, work.asked.identity
+    document = {
+        "run_id": work.intent.run_id,
+        "run_date": work.intent.run_date,
+        "published_at": snapshot.created_at,
+        "snapshot": snapshot.number,
+        "identity": asdict(identity),
+        "plan": asdict(summary),
+        "num_scored": built.num_scored,
+        "num_rejected": built.num_rejected,
+        "num_reused": summary.num_reused,
+        "files": [{"kind": file.kind, "key": file.view, "num_rows": file.num_rows, "num_bytes": file.num_bytes} for file in built.files],
+    }
+    work.store.put(layout.run_key(work.intent.run_id, "manifest.json"), json.dumps(document, indent=1).encode())
