@@ -35,7 +35,7 @@ def rollback(store: Store) -> Snapshot:
     last = published_head(store)
     newest = _existing(store, last.state)
     before = read_snapshot(store, newest.parent) if newest.parent else None
-    if newest.number == 0 or not newest.files:
+    if newest.kind == "adopted" or not newest.files:  # adopted files lie where readers look: burying them would lose them
         raise UserError(f"{store.uri} holds no run that could be taken back.")
     base = before or Snapshot(0, 0, "run", "", "", "", ())
     _check_there(store, base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -185,3 +186,22 @@ def test_a_slow_copier_that_wakes_after_a_rollback_brings_nothing_back(output: S
     monkeypatch.setattr(Store, "get", slow_get)
     repair(output)
     assert seen and all(runs == {"one"} for runs in seen)
+
+
+def test_what_an_older_program_published_is_adopted_where_it_lies_and_cannot_be_taken_back(output: Store, source: Store) -> None:
+    snapshots = history(output)
+    older = output.child("older")
+    for file in snapshots[0].files:
+        older.put(file.view, output.get(file.data))
+    files = [{"kind": file.kind, "key": file.view, "num_rows": file.num_rows, "num_bytes": file.num_bytes} for file in snapshots[0].files]
+    manifest = {"run_id": "one", "published_at": "2026-11-01", "identity": vars(asked(source).identity), "files": files}
+    older.put("runs/one/manifest.json", json.dumps(manifest).encode())
+    before = rows_by_glob(older)
+    adopted = opened(older)
+    assert adopted and (adopted.kind, adopted.run_id, len(before)) == ("adopted", "one", 7)
+    made = night(older, asked(source), "two")
+    assert isinstance(made, Snapshot) and made.counts["scored"] == 3, "what was scored then is not scored again"
+    operations.rollback(older)
+    with pytest.raises(UserError, match="holds no run that could be taken back"):
+        operations.rollback(older)
+    assert rows_by_glob(older) == before
