@@ -7,19 +7,31 @@ VLLM := $(VENV)/.vllm
 JOB ?=
 ARGS ?=
 MODEL ?=
+N ?= 3
 REGISTRY ?=
+OUTPUT ?=
+RUN ?=
+CLASS ?=
 QUICK := $(addprefix tests/,core config agreement annotations paintings results report test_architecture.py)
 PLACE = $(if $(REGISTRY),--registry "$(REGISTRY)")
 
 # A setting that is typed as a variable of make would be ignored, and the sample scored instead.
-STRAY := $(filter-out PYTHON VENV BIN JOB ARGS MODEL REGISTRY,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
+STRAY := $(filter-out PYTHON VENV BIN JOB ARGS MODEL REGISTRY OUTPUT RUN CLASS N,$(foreach name,$(.VARIABLES),$(if $(filter command,$(origin $(name))),$(name))))
 ifneq ($(STRAY),)
 $(error artquant: $(firstword $(STRAY))= is no variable of this Makefile: settings go into ARGS, as in make submit JOB=score ARGS="$(firstword $(STRAY))=...")
 endif
-ifneq ($(filter submit plan score train evaluate,$(MAKECMDGOALS)),)
+ifneq ($(filter submit plan score train evaluate retry,$(MAKECMDGOALS)),)
 ifneq ($(filter command,$(origin MODEL) $(origin REGISTRY)),)
 $(error artquant: MODEL= and REGISTRY= are for make models, promote and rollback: a job's go into ARGS, as in ARGS="model=current registry=s3://bucket/models")
 endif
+endif
+
+ifeq ($(filter retry,$(MAKECMDGOALS)),)
+ifeq ($(origin CLASS),command line)
+$(error artquant: CLASS= is for make retry: a run's settings go into ARGS, as in ARGS="retry=$(CLASS)")
+endif
+else ifeq ($(CLASS),)
+$(error artquant: say which reject class to try again, as in make retry CLASS=throttled ARGS="input=... output=...")
 endif
 
 help:  ## what can be made
@@ -50,11 +62,17 @@ submit: $(READY)  ## run a job: make submit JOB=score ARGS="key=value ..."
 score train evaluate: $(READY)  ## the same in short: make score ARGS="key=value ..."
 	@exec $(BIN)/artquant $@ config=jobs/$@.yaml $(ARGS)
 
+retry: $(READY)  ## try rejects of a class again: make retry CLASS=throttled ARGS="input=... output=..."
+	@exec $(BIN)/artquant score config=jobs/score.yaml "retry=$(CLASS)" $(ARGS)
+
 plan: $(READY)  ## what a run would do and cost: make plan JOB=score ARGS="key=value ..."
 	@exec $(BIN)/artquant plan "$(JOB)" $(if $(wildcard jobs/$(JOB).yaml),config=jobs/$(JOB).yaml) $(ARGS)
 
-snapshots: $(READY)  ## what is published, and changing it: make snapshots ARGS="history|rollback|release|abandon|forget|clean|delta OUTPUT"
+snapshots: $(READY)  ## what is published, and changing it: make snapshots ARGS="history|rollback|release|abandon|forget|compact|clean|delta OUTPUT"
 	@exec $(BIN)/artquant snapshots $(ARGS)
+
+release: $(READY)  ## publish a run that is held: make release OUTPUT=s3://bucket/scores RUN=id
+	@exec $(BIN)/artquant snapshots release "$(OUTPUT)" "$(RUN)"
 
 models: $(READY)  ## the published models and which is current [REGISTRY=s3://bucket/models]
 	@exec $(BIN)/artquant models $(PLACE)
@@ -70,6 +88,9 @@ test: $(VLLM)  ## all tests, those of vLLM too [ARGS="-k name"]
 
 quick: lint types  ## lint, types and the tests that need neither torch nor Ray, about a minute [ARGS="-k name"]
 	@$(BIN)/python -m pytest -m "not slow and not browser" $(QUICK) $(ARGS)
+
+chaos: $(READY)  ## real jobs under a fault proxy and SIGKILL, by hand: make chaos N=100
+	@$(BIN)/python -m tests.chaos --rounds $(N) $(ARGS)
 
 mutants: $(READY)  ## put faults into the lines that matter and list those that no test sees, by hand
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 $(ARGS) > mutants.log 2>&1; tail -c 300 mutants.log; $(BIN)/mutmut results
@@ -93,6 +114,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
 	@$(BIN)/python -m bench.nights --artworks 1000000 10000000
+	@$(BIN)/python -m bench.scale --rows 20000 100000
 	@$(BIN)/python -m bench.start
 
 ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
@@ -104,5 +126,5 @@ clean:  ## remove the virtual environment, the embedded store and all it holds
 .DEFAULT:
 	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
 
-.PHONY: help setup vllm submit plan snapshots score train evaluate models promote rollback test quick mutants format check lint types bench clean ablate
+.PHONY: help setup vllm submit retry plan snapshots score train evaluate models promote rollback release test quick chaos mutants format check lint types bench clean ablate
 .DEFAULT_GOAL := help

@@ -15,6 +15,7 @@ import json
 import math
 import random
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,8 +58,8 @@ class Registry:
         """Return where the model's checkpoint lies, or would lie. Raises UserError for what cannot be an id."""
         return self._store.uri_of(_checked(model_id))
 
-    def publish(self, model_id: str, folder: Path, card: dict[str, Any]) -> Entry:
-        """Upload the files below `folder`, then the card, which makes the model visible: all of it or nothing.
+    def publish(self, model_id: str, folder: Path, card: dict[str, Any], beside: Mapping[str, bytes] | None = None) -> Entry:
+        """Upload the files below `folder` and those `beside` it, then the card, which makes the model visible: all of it or nothing.
 
         The entry's digest is `card["model_digest"]`, or one of the files if the card has none; numbers in the card that are not finite
         become null. A card.json in `folder`, from a model that was published before, is left out. An interrupted publish can be tried
@@ -68,20 +69,24 @@ class Registry:
         if self._read(f"{prefix}/{CARD}"):
             raise self._taken(model_id)
         names = sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
-        names = [name for name in names if name != CARD]
+        beside = beside or {}
+        names = [name for name in names if name != CARD and name not in beside]
         if not names:
             raise UserError(f"There are no files in {folder}: name the folder of a checkpoint.")
         there = {info.key for info in self._store.list(prefix)}
         if there and self._read(marker) is None:
             raise UserError(f"{self.uri_of(model_id)} holds files that are no published model: move them away, or choose another id.")
         self._store.put(marker, b"")
-        self._store.delete(there - {f"{prefix}/{name}" for name in names})
+        self._store.delete(there - {f"{prefix}/{name}" for name in [*names, *beside]})
         files = {}
         for name in names:
             path = Path(folder) / name
             with path.open("rb") as file:
                 files[name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "num_bytes": path.stat().st_size}
             self._store.put_file(f"{prefix}/{name}", path)
+        for name, content in beside.items():
+            files[name] = {"sha256": hashlib.sha256(content).hexdigest(), "num_bytes": len(content)}
+            self._store.put(f"{prefix}/{name}", content)
         digest = card.get("model_digest") or hashlib.sha256(json.dumps(files).encode()).hexdigest()[:16]
         own = {"model_id": model_id, "digest": digest, "created_at": _now(), "files": files}
         data = json.dumps(_plain({**card, **own}), indent=1, default=str, allow_nan=False).encode() + b"\n"
@@ -96,19 +101,19 @@ class Registry:
 
     def entries(self) -> list[Entry]:
         """List all models, the newest first; none if there is no registry yet."""
-        found = [info.key.split("/") for info in self._store.list()]
-        ids = [parts[0] for parts in found if len(parts) == 2 and parts[1] == CARD and _is_id(parts[0])]
+        keys = [info.key.split("/") for info in self._store.list()]
+        ids = [parts[0] for parts in keys if len(parts) == 2 and parts[1] == CARD and _is_id(parts[0])]
         with ThreadPoolExecutor(16) as pool:
             entries = list(pool.map(self.entry, ids))
         return sorted(entries, key=lambda entry: (entry.created_at, entry.model_id), reverse=True)
 
     def entry(self, model_id: str) -> Entry:
         """Return the model's entry. Raises UserError if there is no such model, naming those that there are."""
-        if (found := self._read(f"{_checked(model_id)}/{CARD}")) is None:
+        if (card := self._read(f"{_checked(model_id)}/{CARD}")) is None:
             ids = [entry.model_id for entry in self.entries()]
-            known = f"it has {', '.join(ids[:10])}" + (f" and {len(ids) - 10} more" if ids[10:] else "") if ids else "it has none yet"
-            raise UserError(f"{self._store.uri} has no model {model_id!r}: {known}.")
-        return self._entry(model_id, found[0])
+            choice = f"it has {', '.join(ids[:10])}" + (f" and {len(ids) - 10} more" if ids[10:] else "") if ids else "it has none yet"
+            raise UserError(f"{self._store.uri} has no model {model_id!r}: {choice}.")
+        return self._entry(model_id, card[0])
 
     def current(self) -> str | None:
         pointer = self.pointer()
@@ -120,15 +125,15 @@ class Registry:
         Raises UserError if none is current, or it is gone.
         """
         if (model_id := self.current()) is None:
-            place = "" if self._store.uri == f"s3://{BUCKET}/models" else f" REGISTRY={self._store.uri}"
-            raise UserError(f"{self._store.uri} has no current model: make promote MODEL=id{place}, or name a checkpoint as model.")
+            where = "" if self._store.uri == f"s3://{BUCKET}/models" else f" REGISTRY={self._store.uri}"
+            raise UserError(f"{self._store.uri} has no current model: make promote MODEL=id{where}, or name a checkpoint as model.")
         self.entry(model_id)
         return self.uri_of(model_id)
 
     def pointer(self) -> Pointer | None:
         """Return the pointer, or None if nothing was ever promoted."""
-        found = self._pointer()
-        return found[0] if found else None
+        pointer = self._pointer()
+        return pointer[0] if pointer else None
 
     def promote(self, model_id: str) -> None:
         """Make the model current, whatever else is promoted meanwhile: the last one wins, and those before it are in `previous`.

@@ -32,7 +32,7 @@ def job_rate(engine: str, folder: str, output: str) -> float:
     from artquant.results.nights import Work
 
     spec = ResolvedScoreSpec(input=f"file:{folder}", output=f"file:{output}", engine=EngineSpec.model_validate({"name": engine}))
-    recipe = make_recipe(open_checkpoint(None), spec.engine)
+    recipe = make_recipe(open_checkpoint(None), spec.engine, spec.fetch.full_decode)
     with claimed_night(spec, recipe.identity) as work, running_ray():
         assert isinstance(work, Work)
         return run_score(spec, recipe, work).images_per_second

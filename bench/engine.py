@@ -23,7 +23,7 @@ from artquant.core.memory import keep_freed_memory
 from artquant.core.prompts import Prompts
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Processor, vision
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 from artquant.training.tokenizer import train_tokenizer
 
 

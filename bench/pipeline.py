@@ -177,7 +177,7 @@ def ceiling_rate(source: Store, output: Store) -> float:
     from artquant.results.ledger import Night
     from artquant.results.plan import draft_plan, store_plan
 
-    night = Night(Identity("null", "none", "none", "none", "none"), {}, "")
+    night = Night(Identity("null", "none", "none", "none", "none"), {}, frozenset())
     with tempfile.TemporaryDirectory() as folder, read_catalog(Source("input", source.uri)) as catalog:
         draft = draft_plan(catalog, output, None, night, Path(folder))
         store_plan(output, "ceiling.parquet", draft)

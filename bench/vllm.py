@@ -61,7 +61,7 @@ def watch_vllm(engine: Any, seconds: dict[str, float]) -> None:
 def torch_critiques(engine: Any, pixels: np.ndarray) -> None:
     import torch
 
-    from artquant.model.processing import normalise
+    from artquant.model.vision import normalise
 
     with torch.inference_mode():
         engine._critique(engine.model.get_image_features(normalise(torch.from_numpy(pixels)).to(engine.dtype)))

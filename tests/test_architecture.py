@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OURS = ("artquant", "jobs", "cluster", "bench", "tests")
 ROOMS = (  # from top to bottom
     "artquant.cli",
+    "artquant.scorer",
     "artquant.pipelines",
     "artquant.training",
     "artquant.report",
@@ -52,8 +53,8 @@ def is_within(module: str, package: str) -> bool:
 def room_of(module: str) -> str | None:
     if module == "artquant.__main__" or is_within(module, "jobs"):  # the command's other names
         return "artquant.cli"
-    if module == "artquant.__init__":
-        return "artquant.core"
+    if module == "artquant.__init__":  # `artquant.load`
+        return "artquant.scorer"
     return next((room for room in ROOMS if is_within(module, room)), None)
 
 

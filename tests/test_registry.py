@@ -72,6 +72,13 @@ def once_before(action: Callable[[], Any]) -> Callable[..., Any]:
     return meddle
 
 
+def test_what_is_published_beside_a_folder_takes_the_place_of_a_file_of_that_name(store: Store, folder: Path) -> None:
+    entry = Registry(store).publish("first", folder, {}, beside={"golden/set.bin": b"new", "deep/er/vocab.txt": b"other"})
+    assert store.get("first/golden/set.bin") == b"new" and store.get("first/deep/er/vocab.txt") == b"other"
+    assert entry.card["files"]["golden/set.bin"] == {"sha256": hashlib.sha256(b"new").hexdigest(), "num_bytes": 3}
+    assert set(entry.card["files"]) == {*FILES, "golden/set.bin"}
+
+
 def test_what_is_published_is_found_whole_with_a_card_that_says_what_it_is(store: Store, folder: Path) -> None:
     started = datetime.now(UTC)
     card = {"model_digest": "d1", "metrics": {"srcc": {"value": 0.8, "low": float("nan")}}, "seen": (1, Path("x")), "files": "mine"}

@@ -18,7 +18,21 @@ from artquant.agreement.records import Miss, Theory
 from artquant.annotations.rows import annotation_schema
 from artquant.config import EvaluateSpec
 from artquant.core.scale import Scale, score_statistics
-from artquant.core.schema import PROBABILITY_COLUMNS, evaluation_schema
+from artquant.core.schema import (
+    ARTWORK_ID,
+    ENTROPY,
+    FITTED_SCORE,
+    HUMAN_SCORE,
+    HUMAN_STD,
+    NUM_RATERS,
+    OPEN_SET_MASS,
+    PREDICTED_SCORE,
+    PROBABILITY_COLUMNS,
+    REJECT_CLASS,
+    SCORE,
+    SCORE_STD,
+    evaluation_schema,
+)
 
 Terms = Mapping[str, Mapping[str, float]]  # artwork_id -> the theory's terms of it
 
@@ -39,14 +53,14 @@ class Compared:
     @classmethod
     def join(cls, scores: pa.Table, annotations: pa.Table, scale: Scale) -> "Compared":
         """Join scores and annotations, without artworks that have no score. Raises KeyError for a score of an artwork that nobody rated."""
-        scores = scores.sort_by("artwork_id")
-        place = {artwork_id: row for row, artwork_id in enumerate(annotations.column("artwork_id").to_pylist())}
-        rows = [place[artwork_id] for artwork_id in scores.column("artwork_id").to_pylist()]
+        scores = scores.sort_by(ARTWORK_ID)
+        row_of = {artwork_id: row for row, artwork_id in enumerate(annotations.column(ARTWORK_ID).to_pylist())}
+        rows = [row_of[artwork_id] for artwork_id in scores.column(ARTWORK_ID).to_pylist()]
         return cls(scores, annotations.take(pa.array(rows, pa.int64())), scale)
 
     @cached_property
     def ids(self) -> list[str]:
-        return cast(list[str], self.scores.column("artwork_id").to_pylist())
+        return cast(list[str], self.scores.column(ARTWORK_ID).to_pylist())
 
     @cached_property
     def probabilities(self) -> np.ndarray:
@@ -58,11 +72,11 @@ class Compared:
 
     @property
     def predicted(self) -> np.ndarray:
-        return self.statistics["score"]
+        return self.statistics[SCORE]
 
     @cached_property
     def human(self) -> np.ndarray:
-        return cast(np.ndarray, self.people.column("score").to_numpy())
+        return cast(np.ndarray, self.people.column(SCORE).to_numpy())
 
     @cached_property
     def raters_std(self) -> np.ndarray:
@@ -81,13 +95,13 @@ class Compared:
         """Return a table of `evaluation_schema()`."""
         row_terms = [terms.get(artwork_id, {}) for artwork_id in self.ids]
         added = {
-            "human_score": self.human,
-            "human_std": self.people.column("sigma"),
+            HUMAN_SCORE: self.human,
+            HUMAN_STD: self.people.column("sigma"),
             "human_level": self.scale.level(self.human).tolist(),
-            "num_raters": self.people.column("num_raters"),
-            "predicted_score": self.predicted,
+            NUM_RATERS: self.people.column(NUM_RATERS),
+            PREDICTED_SCORE: self.predicted,
             "predicted_level": self.scale.level(self.predicted).tolist(),
-            "fitted_score": pa.array(fitted, pa.float64(), from_pandas=True),
+            FITTED_SCORE: pa.array(fitted, pa.float64(), from_pandas=True),
             "entropy_given_text": [row.get("entropy_given_text") for row in row_terms],
             "description_nll": [row.get("description_nll") for row in row_terms],
             "num_description_tokens": [int(row["num_description_tokens"]) if row else None for row in row_terms],
@@ -102,7 +116,7 @@ def theory_of(compared: Compared, terms: Terms, rounds: int) -> tuple[Theory, di
     if not rows:
         return None
     of = [terms[compared.ids[row]] for row in rows]
-    y_given_z = compared.statistics["entropy"][rows]
+    y_given_z = compared.statistics[ENTROPY][rows]
     y_given_d, d_given_z, tokens = (
         np.array([term[name] for term in of]) for name in ("entropy_given_text", "description_nll", "num_description_tokens")
     )
@@ -119,7 +133,7 @@ def theory_of(compared: Compared, terms: Terms, rounds: int) -> tuple[Theory, di
 def report_fields(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
     """Compute the parts of an `EvaluationReport` that follow from the numbers alone."""
     agreed, fitted = evaluation.agreement(compared.predicted, compared.human, compared.scale, spec.bootstrap_rounds)
-    std, raters = compared.statistics["score_std"], compared.raters_std
+    std, raters = compared.statistics[SCORE_STD], compared.raters_std
     return {
         "metrics": agreed,
         "human": compared.human.tolist(),
@@ -128,7 +142,7 @@ def report_fields(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
         "calibration": evaluation.calibration(compared.predicted, compared.human, std, raters),
         "coverage": evaluation.coverage(compared.probabilities, compared.scale, compared.human),
         "spread": [(float(s), float(r)) for s, r in zip(std, raters, strict=True) if math.isfinite(r)],
-        "open_set_mass": compared.scores.column("open_set_mass").to_pylist(),
+        OPEN_SET_MASS: compared.scores.column(OPEN_SET_MASS).to_pylist(),
         "subgroups": evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human),
     }
 
@@ -146,17 +160,17 @@ def worst_predictions(compared: Compared, num: int, picture: Callable[[str], byt
 
 def metrics_document(compared: Compared, facts: Mapping[str, Any], rejects: pa.Table) -> dict[str, Any]:
     """Return the report's figures in machine-readable form."""
-    mass = np.array(facts["open_set_mass"])
-    spread = evaluation.spread(compared.statistics["score_std"], compared.raters_std)
+    mass = np.array(facts[OPEN_SET_MASS])
+    spread = evaluation.spread(compared.statistics[SCORE_STD], compared.raters_std)
     return {
         "num_artworks": len(compared.ids),
         "num_rejected": rejects.num_rows,
-        "rejects_by_class": dict(Counter(rejects.column("reject_class").to_pylist())),
+        "rejects_by_class": dict(Counter(rejects.column(REJECT_CLASS).to_pylist())),
         "metrics": to_jsonable(facts["metrics"]),
         "coverage": {f"{share:g}": inside for share, inside in facts["coverage"].items()},
         "calibration": to_jsonable(facts["calibration"]),
         "spread": to_jsonable(spread),
-        "open_set_mass": {"mean": float(mass.mean()), "least": float(mass.min()), "share_below_half": float((mass < 0.5).mean())},
+        OPEN_SET_MASS: {"mean": float(mass.mean()), "least": float(mass.min()), "share_below_half": float((mass < 0.5).mean())},
         "subgroups": to_jsonable(facts["subgroups"]),
     }
 

@@ -103,21 +103,18 @@ def central_interval(probabilities: np.ndarray, scale: Scale, share: float) -> t
 def coverage(probabilities: np.ndarray, scale: Scale, human: np.ndarray, shares: Sequence[float] = SHARES) -> dict[float, float]:
     """Return nominal share -> share of human scores inside the central interval. A score beyond the levels' values counts as the last."""
     x = np.clip(human, scale.low, scale.high)
-    found = {}
-    for share in shares:
-        low, high = central_interval(probabilities, scale, share)
-        found[share] = float(((low <= x) & (x <= high)).mean())
-    return found
+    intervals = {share: central_interval(probabilities, scale, share) for share in shares}
+    return {share: float(((low <= x) & (x <= high)).mean()) for share, (low, high) in intervals.items()}
 
 
 def spread(predicted_std: np.ndarray, raters_std: np.ndarray) -> Spread | None:
     """Compare spreads over the artworks for which the raters' spread is known (not nan); None if there are none."""
-    known = np.isfinite(raters_std)
-    if not known.any():
+    is_known = np.isfinite(raters_std)
+    if not is_known.any():
         return None
-    ours, theirs = predicted_std[known], raters_std[known]
+    ours, theirs = predicted_std[is_known], raters_std[is_known]
     means = float(ours.mean()), float(theirs.mean()), float((ours >= theirs).mean())
-    return Spread(int(known.sum()), *means, metrics.srcc(ours, theirs))
+    return Spread(int(is_known.sum()), *means, metrics.srcc(ours, theirs))
 
 
 def telling_columns(columns: Mapping[str, Sequence[str | None]]) -> list[str]:

@@ -138,6 +138,6 @@ def _resamples(num: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    known = values[~np.isnan(values)]
-    low, high = np.percentile(known, LIMITS) if len(known) else (np.nan, np.nan)
+    finite = values[~np.isnan(values)]
+    low, high = np.percentile(finite, LIMITS) if len(finite) else (np.nan, np.nan)
     return float(low), float(high)

@@ -12,16 +12,16 @@ import pyarrow.compute as pc
 
 from artquant.annotations.values import numbers, plain, texts
 from artquant.config import AnnotationSpec
-from artquant.core.schema import CRITIQUE_PARTS
+from artquant.core.schema import ARTWORK_ID, CRITIQUE_PARTS, NUM_RATERS, SCORE, SCORE_STD
 from artquant.storage.store import open_store
 
 TEXT_COLUMNS = (*CRITIQUE_PARTS, "comment")
 # Our names first: where a table has several, the others stay columns of their own. `id` comes last: beside `image` it is a running number.
 ALIASES = {
-    "artwork_id": ("artwork_id", "uri", "image", "filename", "file_name", "id"),
-    "score": ("score", "rating", "mos"),
-    "sigma": ("sigma", "score_std", "std"),
-    "num_raters": ("num_raters",),
+    ARTWORK_ID: (ARTWORK_ID, "uri", "image", "filename", "file_name", "id"),
+    SCORE: (SCORE, "rating", "mos"),
+    "sigma": ("sigma", SCORE_STD, "std"),
+    NUM_RATERS: (NUM_RATERS,),
     "rater": ("rater", "rater_id", "annotator"),
     "ratings": ("ratings", "scores"),
     "split": ("split",),
@@ -85,7 +85,7 @@ def _apdd(table: pa.Table) -> Columns:
     renamed = {_find(table, ["language comment"]): "comment"}
     factor = 1.0
     if total := _find(table, ["total aesthetic score"]):
-        renamed[total], factor = "score", 0.1
+        renamed[total], factor = SCORE, 0.1
     table = _with_names(table, {name: ours for name, ours in renamed.items() if name})
     if categories := _find(table, ["artistic categories"]):
         parts = [(value or "").split("*") for value in texts(plain(table[categories])).to_pylist()]
@@ -100,7 +100,7 @@ def _apdd(table: pa.Table) -> Columns:
 def _vaps(table: pa.Table, images: str | None) -> Columns:
     """Read VAPS: `Picture_Number` names the picture `<number>.<ext>`, in whatever folder; the score is the mean of liking."""
     score, spread, number = _find(table, _VAPS_SCORE), _find(table, _VAPS_SPREAD), _find(table, [_VAPS_NUMBER])
-    table = _with_names(table, {name: ours for name, ours in ((score, "score"), (spread, "sigma")) if name})
+    table = _with_names(table, {name: ours for name, ours in ((score, SCORE), (spread, "sigma")) if name})
     if number is None:
         return _rename(table)
     cells = plain(table[number])
@@ -116,7 +116,7 @@ def _vaps(table: pa.Table, images: str | None) -> Columns:
         lost = [name if name and len(places.get(name, ())) != 1 else None for name in whole]
         keys = [places[name][0] if name in places else key for name, key in zip(whole, keys, strict=True)]
         no_picture = pa.array(lost, pa.string())
-    table = table.append_column("artwork_id", pa.array(keys, pa.string())) if "artwork_id" not in table.column_names else table
+    table = table.append_column(ARTWORK_ID, pa.array(keys, pa.string())) if ARTWORK_ID not in table.column_names else table
     return Columns(_rename(table).table, (), 1.0, no_picture)
 
 

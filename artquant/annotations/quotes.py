@@ -138,19 +138,19 @@ def _holds_rows(cells: Sequence[str], column: int, delimiter: str, num_columns: 
 
 def _fits(row: list[str], kinds: Kinds, is_known: bool = False) -> bool:
     """Tell whether the values are blank or of their columns' kinds; with `is_known`, also that not all of these are blank."""
-    known = [(row[column].strip(), kind.search(row[column])) for column, kind in kinds.items() if column < len(row)]
-    return all(is_kind or not text for text, is_kind in known) and (not is_known or any(text for text, _ in known))
+    cells = [(row[column].strip(), kind.search(row[column])) for column, kind in kinds.items() if column < len(row)]
+    return all(is_kind or not text for text, is_kind in cells) and (not is_known or any(text for text, _ in cells))
 
 
 def _kinds(table: pa.Table) -> Kinds:
-    found: Kinds = {}
+    kinds: Kinds = {}
     for column, values in enumerate(table.columns):
         filled = values.filter(pc.invert(pc.match_substring_regex(values, "[\r\n]")))  # drops nulls too
         for kind in _KINDS:
             if len(filled) and pc.mean(pc.match_substring_regex(filled, kind)).as_py() >= _MOST:
-                found[column] = re.compile(kind)
+                kinds[column] = re.compile(kind)
                 break
-    return found
+    return kinds
 
 
 @contextmanager

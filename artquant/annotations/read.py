@@ -19,6 +19,7 @@ from artquant.annotations.tables import read_table
 from artquant.annotations.values import said
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
+from artquant.core.schema import SCORE
 from artquant.storage.store import FetchError
 
 
@@ -98,7 +99,7 @@ def _check_rejects(rejects: pa.Table, num_rows: int, spec: AnnotationSpec) -> No
 
 
 def _check_scores(table: pa.Table, spec: AnnotationSpec) -> None:
-    span = pc.min_max(table["score"])
+    span = pc.min_max(table[SCORE])
     if span["min"].as_py() == span["max"].as_py():
         raise UserError(
             f"All scores of the annotations {spec.uri} are {span['min'].as_py():g} ({table.num_rows:,} artworks), "

@@ -12,16 +12,17 @@ import pyarrow.compute as pc
 
 from artquant.annotations.layouts import TEXT_COLUMNS
 from artquant.annotations.values import is_kept, shown, texts
+from artquant.core.schema import ARTWORK_ID, NUM_RATERS, SCORE
 
 
 def annotation_schema() -> pa.Schema:
     """Return the columns that every table of annotations has; those of the input follow under their own names."""
     return pa.schema(
         [
-            ("artwork_id", pa.string()),  # a key below the pictures' root
-            ("score", pa.float64()),  # on the spec's scale; the mean of the raters where there are several
+            (ARTWORK_ID, pa.string()),  # a key below the pictures' root
+            (SCORE, pa.float64()),  # on the spec's scale; the mean of the raters where there are several
             ("sigma", pa.float64()),  # the raters' own standard deviation (n - 1), null where it is not known
-            ("num_raters", pa.int64()),
+            (NUM_RATERS, pa.int64()),
             *[(name, pa.string()) for name in TEXT_COLUMNS],
         ]
     )
@@ -58,10 +59,10 @@ class Rows:
 
     def rejects(self) -> pa.Table:
         """file str, row int64, reason str, by file and row."""
-        found = [(int(self.file[i]), int(self.row[i]), self.reasons[i]) for i in np.flatnonzero(~is_kept(self.reasons))]
-        found += [(number, row, reason) for number, broken in enumerate(self.broken) for row, reason in broken.items()]
-        found.sort()
-        columns = [[self.files[number] for number, _, _ in found], [row for _, row, _ in found], [reason for _, _, reason in found]]
+        refused = [(int(self.file[i]), int(self.row[i]), self.reasons[i]) for i in np.flatnonzero(~is_kept(self.reasons))]
+        refused += [(number, row, reason) for number, broken in enumerate(self.broken) for row, reason in broken.items()]
+        refused.sort()
+        columns = [[self.files[number] for number, _, _ in refused], [row for _, row, _ in refused], [reason for _, _, reason in refused]]
         return pa.table(columns, pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())]))
 
 
@@ -113,7 +114,7 @@ def refuse_repeated(rows: Rows) -> None:
     kept_rows = np.flatnonzero(is_kept(rows.reasons))
     if not len(kept_rows):
         return
-    artwork = _codes(rows.table["artwork_id"].take(pa.array(kept_rows)))
+    artwork = _codes(rows.table[ARTWORK_ID].take(pa.array(kept_rows)))
     part = _codes(rows.part.take(pa.array(kept_rows)))
     _, first, group = np.unique(artwork, return_index=True, return_inverse=True)
     is_whole = part < 0
@@ -130,11 +131,11 @@ def refuse_repeated(rows: Rows) -> None:
 
 def with_one_score(rows: Rows) -> Rows:
     """Return the rows with one score per artwork: that of the part `score`, or else the first. Refuses those of artworks without any."""
-    score = rows.table["score"].to_pylist()
+    score = rows.table[SCORE].to_pylist()
     scored: dict[str, int] = {}
-    names, parts = rows.table["artwork_id"].to_pylist(), rows.part.to_pylist()
+    names, parts = rows.table[ARTWORK_ID].to_pylist(), rows.part.to_pylist()
     kept_rows = np.flatnonzero(is_kept(rows.reasons))
-    for i in sorted(kept_rows, key=lambda i: (parts[i] != "score", i)):
+    for i in sorted(kept_rows, key=lambda i: (parts[i] != SCORE, i)):
         if score[i] is not None:
             scored.setdefault(names[i], i)
     for i in kept_rows:
@@ -142,7 +143,7 @@ def with_one_score(rows: Rows) -> Rows:
             rows.reasons[i] = f"the artwork has texts and no score: {shown(names[i])}"
         elif scored[names[i]] != i:
             score[i] = None
-    return replace(rows, table=rows.table.set_column(1, "score", pa.array(score, pa.float64())))
+    return replace(rows, table=rows.table.set_column(1, SCORE, pa.array(score, pa.float64())))
 
 
 def _codes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -160,16 +161,16 @@ def merge(rows: Rows, are_raters: bool) -> tuple[pa.Table, int]:
     """
     kept_rows = pa.array(np.flatnonzero(is_kept(rows.reasons)))
     table, part = rows.table.take(kept_rows), rows.part.take(kept_rows)
-    codes = _codes(table["artwork_id"])
+    codes = _codes(table[ARTWORK_ID])
     num_groups = int(codes.max(initial=-1)) + 1
     if num_groups < len(table):
         table = _merged(table, codes, num_groups, part.is_valid().to_numpy(zero_copy_only=False) & are_raters)
-    return table.take(pc.sort_indices(table["artwork_id"])), len(codes) - num_groups
+    return table.take(pc.sort_indices(table[ARTWORK_ID])), len(codes) - num_groups
 
 
 def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.ndarray) -> pa.Table:
     first = np.unique(codes, return_index=True)[1]
-    score = table["score"].to_numpy()
+    score = table[SCORE].to_numpy()
     is_scored = ~np.isnan(score)
     num = np.bincount(codes[is_scored], minlength=num_groups)
     mean = np.bincount(codes[is_scored], score[is_scored], num_groups) / num
@@ -177,12 +178,12 @@ def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.nd
     spread = np.sqrt(squares / np.maximum(num - 1, 1))
     own = table["sigma"].to_numpy()[first]
     sigma = np.where(num > 1, spread, own)
-    raters = pc.if_else(pa.array(is_rater[first]), pa.array(num, pa.int64()), table["num_raters"].combine_chunks().take(pa.array(first)))
+    raters = pc.if_else(pa.array(is_rater[first]), pa.array(num, pa.int64()), table[NUM_RATERS].combine_chunks().take(pa.array(first)))
     ours: dict[str, Any] = {
-        "artwork_id": table["artwork_id"].take(pa.array(first)),
-        "score": pa.array(mean),
+        ARTWORK_ID: table[ARTWORK_ID].take(pa.array(first)),
+        SCORE: pa.array(mean),
         "sigma": pa.array(sigma, pa.float64(), mask=np.isnan(sigma)),
-        "num_raters": raters,
+        NUM_RATERS: raters,
     }
     for name in table.column_names:
         if name == "comment":
@@ -206,8 +207,8 @@ def _agreed(values: pa.Array, codes: np.ndarray, num_groups: int, takes_first: b
 
 
 def _joined(values: pa.ChunkedArray, codes: np.ndarray, num_groups: int) -> pa.Array:
-    given = np.flatnonzero(values.is_valid().to_numpy())
+    filled = np.flatnonzero(values.is_valid().to_numpy())
     lines: dict[int, list[str]] = {}
-    for code, text in zip(codes[given].tolist(), values.take(pa.array(given)).to_pylist(), strict=True):
+    for code, text in zip(codes[filled].tolist(), values.take(pa.array(filled)).to_pylist(), strict=True):
         lines.setdefault(code, []).append(text)
     return pa.array(["\n".join(lines[code]) if code in lines else None for code in range(num_groups)], pa.string())

@@ -17,7 +17,7 @@ from artquant.annotations.read import Annotations, read_annotations
 from artquant.config import ResolvedAnnotationSpec
 from artquant.core.errors import UserError
 from artquant.core.scale import Scale, clamp_scores
-from artquant.core.schema import RejectClass
+from artquant.core.schema import ARTWORK_ID, SCORE, RejectClass
 from artquant.storage.store import FetchError, ObjectInfo, Store, open_store
 
 Split = Literal["train", "validation", "test"]
@@ -65,9 +65,9 @@ def content_digests(store: Store, ids: Iterable[str]) -> dict[str, str]:
 
 def _listed(store: Store, wanted: set[str]) -> dict[str, str | None]:
     """Read the MD5s from the listing: id -> MD5, or None if the etag is not an MD5."""
-    found = {info.key: info for info in store.list() if info.key in wanted}
-    is_md5 = _trusts_etags(store, (info for info in found.values() if _MD5.fullmatch(info.etag)))
-    return {key: info.etag if is_md5 and _MD5.fullmatch(info.etag) else None for key, info in found.items()}
+    listed = {info.key: info for info in store.list() if info.key in wanted}
+    is_md5 = _trusts_etags(store, (info for info in listed.values() if _MD5.fullmatch(info.etag)))
+    return {key: info.etag if is_md5 and _MD5.fullmatch(info.etag) else None for key, info in listed.items()}
 
 
 def _trusts_etags(store: Store, candidates: Iterator[ObjectInfo]) -> bool:
@@ -107,9 +107,9 @@ def split_annotations(spec: ResolvedAnnotationSpec) -> Splits:
     """
     annotations = read_annotations(spec)
     table = annotations.table
-    scores, num_clamped = clamp_scores(table.column("score").to_numpy(zero_copy_only=False), Scale(tuple(spec.level_values)))
-    table = table.set_column(table.schema.get_field_index("score"), "score", pa.array(scores, pa.float64(), from_pandas=True))
-    ids = table.column("artwork_id").to_pylist()
+    scores, num_clamped = clamp_scores(table.column(SCORE).to_numpy(zero_copy_only=False), Scale(tuple(spec.level_values)))
+    table = table.set_column(table.schema.get_field_index(SCORE), SCORE, pa.array(scores, pa.float64(), from_pandas=True))
+    ids = table.column(ARTWORK_ID).to_pylist()
     content, split = assign_splits(spec, ids)
     assigned = pa.array([split.get(artwork_id) for artwork_id in ids], pa.string())
     train, validation, test = (table.filter(pc.equal(assigned, name)) for name in ("train", "validation", "test"))

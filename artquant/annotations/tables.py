@@ -15,6 +15,7 @@ from artquant.annotations.sheets import parse
 from artquant.annotations.values import Refusals, keys_below, listed, numbers, plain, ratings, texts, with_types
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
+from artquant.core.schema import ARTWORK_ID, NUM_RATERS, SCORE
 
 _SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -39,7 +40,7 @@ def read_table(file: File, spec: AnnotationSpec) -> Rows:
         is_lost = columns.no_picture.is_valid().to_numpy(zero_copy_only=False)
         refusals.refuse(is_lost, "not just one picture has this number", columns.no_picture)
     arrays = {name: plain(table[name]) for name in (*ALIASES, *columns.wide) if name in names}
-    images = keys_below(arrays["artwork_id"], spec.images, refusals)
+    images = keys_below(arrays[ARTWORK_ID], spec.images, refusals)
     score, sigma, num_raters = _scores(arrays, columns, spec, refusals)
     part = pa.nulls(len(table), pa.string())
     if "rater" in arrays:
@@ -67,20 +68,20 @@ def read_table(file: File, spec: AnnotationSpec) -> Rows:
 def _check_columns(file: File, columns: Columns, input_names: list[str], spec: AnnotationSpec) -> None:
     names = set(columns.table.column_names)
     has = f"{file.uri} (layout {spec.layout})", f"its columns are {listed(input_names) or 'none'}"
-    if "artwork_id" not in names:
+    if ARTWORK_ID not in names:
         takes = f"{', '.join(ALIASES['artwork_id'][:-1])} or {ALIASES['artwork_id'][-1]}"
         raise UserError(
             f"{has[0]} has no column that names the artwork, such as {takes}: {has[1]}; rename one, or correct annotations.layout."
         )
-    artworks = columns.table["artwork_id"]
+    artworks = columns.table[ARTWORK_ID]
     if pa.types.is_nested(artworks.type) or _is_bytes(artworks):
-        index = columns.table.column_names.index("artwork_id")
+        index = columns.table.column_names.index(ARTWORK_ID)
         raise UserError(
             f"Column {index + 1} ({listed(input_names[index : index + 1])}) of {file.uri} holds pictures or other compound values "
             "and no names of artworks: give a column artwork_id with their keys below annotations.images."
         )
-    if not names & {"score", "ratings"} and not columns.wide:
-        takes = ", ".join((*ALIASES["score"], *ALIASES["ratings"]))
+    if not names & {SCORE, "ratings"} and not columns.wide:
+        takes = ", ".join((*ALIASES[SCORE], *ALIASES["ratings"]))
         raise UserError(
             f"{has[0]} has no column of scores, such as {takes} or rater_1: {has[1]}; rename one, or correct annotations.layout."
         )
@@ -92,10 +93,10 @@ def _scores(
     """Return score and sigma (N,) float64, NaN where there is none, and num_raters (N,) int64. Given values precede computed ones."""
     num_rows = len(refusals.reasons)
     low, high = spec.scale_low, spec.scale_high
-    score, is_blank = numbers(arrays["score"]) if "score" in arrays else (np.full(num_rows, np.nan), np.ones(num_rows, bool))
+    score, is_blank = numbers(arrays[SCORE]) if SCORE in arrays else (np.full(num_rows, np.nan), np.ones(num_rows, bool))
     score *= columns.factor
-    refusals.refuse(~is_blank & ~np.isfinite(score), "the score is not a number", arrays.get("score"))
-    refusals.refuse((score < low) | (score > high), f"the score is outside {low:g} to {high:g}", arrays.get("score"))
+    refusals.refuse(~is_blank & ~np.isfinite(score), "the score is not a number", arrays.get(SCORE))
+    refusals.refuse((score < low) | (score > high), f"the score is outside {low:g} to {high:g}", arrays.get(SCORE))
     values, rows = _ratings(arrays, columns, refusals)
     values = values * columns.factor
     refusals.refuse(_any(rows[~np.isfinite(values)], num_rows), "a rating is not a number", arrays.get("ratings"))
@@ -125,10 +126,10 @@ def _spreads(arrays: dict[str, pa.Array], columns: Columns, spec: AnnotationSpec
         with np.errstate(invalid="ignore"):
             is_good = (sigma >= 0) & (sigma <= spec.scale_high - spec.scale_low)
         refusals.refuse(~is_blank & ~is_good, "the standard deviation is none of this scale", arrays["sigma"])
-    if "num_raters" in arrays:
-        counts, is_blank = numbers(arrays["num_raters"])
+    if NUM_RATERS in arrays:
+        counts, is_blank = numbers(arrays[NUM_RATERS])
         is_good = np.isfinite(counts) & (counts >= 1) & (counts < 2**31) & (counts == np.floor(counts))
-        refusals.refuse(~is_blank & ~is_good, "the number of raters is no whole number above zero", arrays["num_raters"])
+        refusals.refuse(~is_blank & ~is_good, "the number of raters is no whole number above zero", arrays[NUM_RATERS])
         num_raters = pa.array(np.where(is_good, counts, 0).astype(np.int64), mask=~is_good)
     return sigma, num_raters
 
@@ -163,9 +164,9 @@ def _any(rows: np.ndarray, num_rows: int) -> np.ndarray:
 def _splits(column: pa.Array, refusals: Refusals) -> pa.Array:
     column = texts(column)
     named = [_SPLITS.get(value.lower()) if value else None for value in column.to_pylist()]
-    known = pa.array(named, pa.string())
-    refusals.refuse(~_is_null(column) & _is_null(known), "the split is none of train, validation and test", column)
-    return known
+    splits = pa.array(named, pa.string())
+    refusals.refuse(~_is_null(column) & _is_null(splits), "the split is none of train, validation and test", column)
+    return splits
 
 
 def _is_null(array: pa.Array) -> np.ndarray:

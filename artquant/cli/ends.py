@@ -1,6 +1,7 @@
 """How a command ends when something other than itself ends it: signals, and a silent death."""
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -66,9 +67,11 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
             if os.getppid() != parent:
                 os._exit(137)
         code = main(arguments)
+        logging.shutdown()
         sys.stdout.flush()
+        sys.stderr.flush()
         os.write(writer, b".")
-        return code
+        os._exit(code)  # taking Ray, pandas and pyarrow to pieces would take half a second
     os.close(writer)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the child too, which decides
     for number in _SIGNALS:

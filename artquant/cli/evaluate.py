@@ -11,17 +11,6 @@ if TYPE_CHECKING:
     from artquant.agreement.metrics import Interval
     from artquant.pipelines.evaluate import Evaluation
 
-NAMES = {
-    "srcc": "SRCC",
-    "plcc": "PLCC",
-    "plcc_fitted": "PLCC, fitted",
-    "krcc": "KRCC",
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "rmse_fitted": "RMSE, fitted",
-    "level_accuracy": "same level",
-}
-
 
 def main(overrides: list[str]) -> int:
     spec = load_job_spec(EvaluateSpec, overrides)
@@ -50,8 +39,8 @@ def main(overrides: list[str]) -> int:
 def check_remote(overrides: list[str]) -> None:
     """Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
     spec = load_job_spec(EvaluateSpec, overrides)
-    given = spec.annotations
-    check_addresses({"annotations.uri": given.uri, "annotations.images": given.images, "output": spec.output})
+    annotations = spec.annotations
+    check_addresses({"annotations.uri": annotations.uri, "annotations.images": annotations.images, "output": spec.output})
 
 
 def print_evaluation(evaluation: "Evaluation", output: str, reopen: str | None) -> None:
@@ -59,18 +48,18 @@ def print_evaluation(evaluation: "Evaluation", output: str, reopen: str | None) 
 
     from artquant.cli.summary import keep_page, plain_table, print_addresses
     from artquant.core.format import count_of, duration
+    from artquant.report.words import METRICS
     from artquant.results import layout
     from artquant.storage.store import open_store
 
     report, document, console = evaluation.report, evaluation.document, Console(highlight=False)
     lost = f", {count_of(report.num_rejected, 'artwork')} without a score" if report.num_rejected else ""
-    took = duration((report.finished_at - report.started_at).total_seconds())
     whole = report.split == "all"
     which = count_of(report.num_artworks, "annotated artwork" if whole else "artwork") + ("" if whole else f" of the {report.split} split")
-    console.print(f"\n[bold]{report.model_id} on {which}{lost}, in {took}.[/bold]")
+    console.print(f"\n[bold]{report.model_id} on {which}{lost}, in {duration(report.seconds)}.[/bold]")
     table = plain_table("left", "right", "left")
     for name, interval in report.metrics.items():
-        table.add_row(NAMES.get(name, name), *_figures(interval, is_share=name == "level_accuracy"))
+        table.add_row(METRICS[name].name, *_figures(interval, is_share=name == "level_accuracy"))
     for share, inside in report.coverage.items():
         table.add_row(f"middle {share:.0%}", f"{inside:.0%}", "of people's means lie there")
     if spread := document["spread"]:

@@ -18,16 +18,17 @@ COMMANDS = {
 }
 OPERATIONS = {
     "plan": "say what a run would do and cost: artquant plan score input=... output=...",
-    "snapshots": "history, rollback, release, abandon, forget, clean, delta: artquant snapshots history OUTPUT",
+    "snapshots": "history, rollback, release, abandon, forget, compact, clean, delta: artquant snapshots history OUTPUT",
 }
 EXAMPLES = {
-    "score": "artquant score input=s3://bucket/art output=s3://bucket/scores engine.num_gpus=1",
+    "score": "artquant score input=s3://bucket/art output=s3://bucket/scores model=current engine.num_gpus=1",
     "train": "artquant train annotations.uri=ratings.csv annotations.images=art output=out model=current",
     "evaluate": "artquant evaluate annotations.uri=ratings.csv annotations.images=art output=out",
 }
 EXIT_CODES = """Exit codes: 0 done; 1 the run failed; 2 something for you to correct; 3 another run has
-the output; 5 unknown whether it is published, run the same again; 130 stopped by
-Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. (make turns every failure into 2.)"""
+the output; 4 finished and held, release it or give it up; 5 unknown whether it is
+published, run the same again; 130 stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP.
+(make turns every failure into 2.)"""
 
 
 def overview() -> str:

@@ -1,7 +1,7 @@
 """The command `artquant`: the one door to all jobs. `make submit JOB=score ARGS="key=value ..."` calls it.
 
-Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 3 another run has the output, 5 unknown whether it is published,
-130 stopped by Ctrl-C, 143 by SIGTERM.
+Exit codes: 0 done, 1 the run failed, 2 something for a person to correct, 3 another run has the output, 4 held, 5 unknown whether it is
+published, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 import errno
@@ -92,7 +92,6 @@ def unknown_job(name: str) -> str:
 
 
 def spec_of(job: str) -> type[Section]:
-    from artquant import config
-
-    kinds: dict[str, type[Section]] = {"score": config.ScoreSpec, "train": config.TrainSpec, "evaluate": config.EvaluateSpec}
-    return kinds[job]
+    """Return the job's settings: `ScoreSpec` of artquant.config.score, and so on."""
+    kind: type[Section] = getattr(importlib.import_module(f"artquant.config.{job}"), f"{job.title()}Spec")
+    return kind

@@ -25,7 +25,8 @@ from artquant.core.scale import Scale
 from artquant.registry import Registry
 from artquant.results import layout
 from artquant.results.catalog import Source, check_not_empty
-from artquant.results.plan import refuse_overlap
+from artquant.results.plan import refuse_nested, refuse_overlap
+from artquant.results.source import check_carry
 from artquant.storage.embedded import BUCKET, EmbeddedStore
 from artquant.storage.store import FetchError, Store, open_store
 
@@ -36,28 +37,33 @@ Reopen = str | None
 @contextmanager
 def score_places(spec: ScoreSpec) -> Iterator[tuple[ResolvedScoreSpec, Reopen]]:
     """Yield the spec with its input, output and model filled in. Raises UserError."""
-    given = {name: getattr(spec, name) for name in ("input", "manifest", "inventory") if getattr(spec, name)}
+    check_carry(spec.carry, bool(spec.manifest))
+    collections = {"input": spec.inputs, "manifest": (spec.manifest,), "inventory": (spec.inventory,)}
+    given = {name: tuple(uri for uri in uris if uri) for name, uris in collections.items() if any(uris)}
     if given and spec.output:
         yield _with_score_places(spec, given, spec.output, spec.registry or f"{spec.output.rstrip('/')}/models"), None
         return
-    addresses = given | {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
-    refuse_other_stores(addresses, "input and output")
-    for uri in (*given.values(), spec.output):
-        if uri and not uri.startswith("s3://"):
-            open_store(uri)  # an address of another kind is refused before anything is started
+    for name, uris in given.items():
+        for uri in uris:
+            refuse_other_stores({name: uri}, "input and output")
+    refuse_other_stores({name: getattr(spec, name) for name in ("output", "model", "base", "registry")}, "input and output")
+    for place in (*(uri for uris in given.values() for uri in uris), spec.output):
+        if place and not place.startswith("s3://"):
+            open_store(place)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
         if not given:
             fill_sample(bucket)
-        given, output = given or {"input": bucket.uri_of("sample")}, spec.output or bucket.uri_of("results")
+        given, output = given or {"input": (bucket.uri_of("sample"),)}, spec.output or bucket.uri_of("results")
         yield _with_score_places(spec, given, output, spec.registry or bucket.uri_of("models")), reopen
 
 
-def _with_score_places(spec: ScoreSpec, given: Mapping[str, str], output: str, registry: str) -> ResolvedScoreSpec:
+def _with_score_places(spec: ScoreSpec, given: Mapping[str, tuple[str, ...]], output: str, registry: str) -> ResolvedScoreSpec:
     """Return the spec with whole addresses. `model=current` becomes the address of the model that is current now, which never changes: a
     promotion during the run touches no part of it, and the run's spec says which model it was."""
     output = open_store(output).uri
-    whole = {name: open_store(uri).uri for name, uri in given.items()}
-    check_score_places(spec, whole.get("input"), output)
+    places = {name: tuple(open_store(uri).uri for uri in uris) for name, uris in given.items()}
+    check_score_places(spec, places.get("input", ()), output)
+    whole = {name: uris if len(uris) > 1 else uris[0] for name, uris in places.items()}
     if spec.model != "current":
         return resolved(ResolvedScoreSpec, spec, **whole, output=output)
     registry = open_store(registry).uri
@@ -75,13 +81,15 @@ def meant_model(model: str | None, registry: str, is_optional: bool = False) -> 
     return model
 
 
-def check_score_places(spec: ScoreSpec, input_uri: str | None, output_uri: str) -> None:
-    """Raise UserError where the input cannot be read or holds results, or the output cannot be written or has such a run already."""
+def check_score_places(spec: ScoreSpec, inputs: tuple[str, ...], output_uri: str) -> None:
+    """Raise UserError where an input cannot be read, lies in another or holds results, or the output cannot be written or has such a run
+    already."""
     store = open_store(output_uri)
-    if input_uri:
-        open_store(input_uri).check_readable()
-        refuse_overlap(input_uri, output_uri)
-        check_not_empty(Source("input", input_uri, spec.exclude))
+    for uri in inputs:
+        open_store(uri).check_readable()
+        refuse_overlap(uri, output_uri)
+        check_not_empty(Source("input", uri, spec.exclude))
+    refuse_nested(inputs)
     check_output(store, layout.run_key(spec.run_id, "manifest.json"), f"a run {spec.run_id}")
 
 

@@ -18,6 +18,8 @@ MEANINGS = {
     "preprocessing": "scored with another preprocessing",
     "dtype": "scored in another precision",
     "retry": "rejected for trouble that passes",
+    "forced": "scored or rejected already, and asked for again",
+    "critique": "scored without the texts",
     "reused": "scored already",
     "rejected for good": "until the object or the model changes",
     "gone": "in the ledger, not in the collection",
@@ -37,12 +39,13 @@ def run(arguments: list[str]) -> int:
     from artquant.engines.recipe import identity_of, open_checkpoint
     from artquant.pipelines.score import asked_of
     from artquant.results.nights import draft, opened
+    from artquant.results.trust import as_trusted
     from artquant.storage.store import open_store
 
     with score_places(spec) as (placed, _), tempfile.TemporaryDirectory(prefix="artquant-plan-") as folder:
         checkpoint = open_checkpoint(placed.model, placed.base)
         identity = identity_of(checkpoint, placed.engine, placed.fetch.full_decode)
-        store = open_store(placed.output)
+        store = as_trusted(open_store(placed.output))
         parent = opened(store)
         summary = draft(store, parent, asked_of(placed, identity), Path(folder)).summary
         print_plan(summary, placed, parent, resolve(placed.engine, checkpoint.is_mplug_owl2), identity.model_id)
@@ -63,6 +66,7 @@ def print_plan(plan: PlanSummary, spec: ResolvedScoreSpec, parent: Snapshot | No
     files = -(-plan.num_planned // spec.rows_per_file)
     table.add_row("object reads", f"{plan.num_planned:,}", f"{file_size(plan.num_bytes)}, as far as the catalog says")
     table.add_row("output files", f"{files:,}", f"of up to {spec.rows_per_file:,} rows, and one of rejects")
+    table.add_row("peak memory", *memory_of(parent))
     if seconds is None:
         table.add_row("time", "unknown", "no earlier run of this output measured a rate")
     else:
@@ -76,6 +80,15 @@ def print_plan(plan: PlanSummary, spec: ResolvedScoreSpec, parent: Snapshot | No
             table.add_row("cost", f"{seconds / 3600 * spec.price_per_hour:,.2f}", f"at {spec.price_per_hour:g} an hour")
     console.print(table)
     print(f"\nresults  {spec.output}")
+
+
+def memory_of(parent: Snapshot | None) -> tuple[str, str]:
+    """Return (the most memory of one process, which): as the last run measured it, for it hardly follows the number of artworks."""
+    driver, worker = (parent.rates.get(f"{name}_peak_bytes") if parent else None for name in ("driver", "worker"))
+    if not driver or not worker:
+        return "unknown", "no earlier run of this output measured it"
+    each = f"driver {file_size(int(driver))}, worker {file_size(int(worker))}"
+    return file_size(int(max(driver, worker))), f"{each}, as in the last run"
 
 
 def seconds_of(num: int, parent: Snapshot | None, engine: EngineSpec) -> float | None:

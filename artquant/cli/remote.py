@@ -5,8 +5,10 @@ import logging
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -14,6 +16,10 @@ from artquant.cli.settings import CONFIG, split_config
 from artquant.config import read_document
 from artquant.core.errors import RunFailed, UserError
 
+if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
+
+_AGENT_SECONDS = 60.0
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -26,6 +32,18 @@ def check_addresses(needed: Mapping[str, str | None]) -> None:
     for name, value in needed.items():
         if not value:
             raise UserError(f"{name} is needed where the job runs on a cluster: the embedded store is for this machine alone.")
+
+
+def submitted(client: "JobSubmissionClient", entrypoint: str, folder: str) -> str:
+    """Return the submission's id. A head that has just started has no agent yet that would take a job: that is waited for."""
+    deadline = time.monotonic() + _AGENT_SECONDS
+    while True:
+        try:
+            return str(client.submit_job(entrypoint=entrypoint, runtime_env={"working_dir": folder}))
+        except RuntimeError as error:
+            if time.monotonic() > deadline or "No available agent" not in str(error):
+                raise
+        time.sleep(2)
 
 
 def submit(address: str, job: str, overrides: list[str]) -> int:
@@ -46,9 +64,7 @@ def submit(address: str, job: str, overrides: list[str]) -> int:
         try:
             client = JobSubmissionClient(address)
             logging.getLogger("ray").setLevel(logging.ERROR)  # no list of the files that are packed; the client turns it on
-            submission_id = client.submit_job(
-                entrypoint=shlex.join(["python", "-m", "artquant", job, *settings]), runtime_env={"working_dir": folder}
-            )
+            submission_id = submitted(client, shlex.join(["python", "-m", "artquant", job, *settings]), folder)
         except AuthenticationError as error:
             raise UserError(
                 f"The cluster at {address} asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH."

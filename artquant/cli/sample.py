@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from artquant.cli.terminal import say
+from artquant.core.schema import ARTWORK_ID
 from artquant.progress.display import watch
 from artquant.storage.store import Store
 
@@ -90,7 +91,7 @@ def _rows(seeds: range) -> Iterator[dict[str, Any]]:
     for seed in seeds:
         painting = paint(seed)
         yield {
-            "artwork_id": _key(seed),
+            ARTWORK_ID: _key(seed),
             "ratings": list(painting.ratings),
             **{part: getattr(painting, part) for part in CRITIQUE_PARTS},
             **attributes_of(painting.latents),

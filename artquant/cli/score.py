@@ -10,7 +10,7 @@ from artquant.cli.ends import whole_cause
 from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec
 from artquant.config import ResolvedScoreSpec, ScoreSpec
-from artquant.core.errors import RunFailed, UserError
+from artquant.core.errors import Held, RunFailed, UserError
 from artquant.core.format import count_of
 
 if TYPE_CHECKING:
@@ -67,6 +67,9 @@ def score(spec: ResolvedScoreSpec, work: "Work", recipe: "Callable[[], EngineRec
         else:
             stop.args = ("Stopped. Nothing was published; the same command goes on where this one stopped.",)
         raise
+    except Held:
+        say(f"report: {keep_report(spec.output, run_id)}")
+        raise
     except UserError:
         raise
     except Exception as error:
@@ -88,12 +91,17 @@ def print_nothing_due(plan: "PlanSummary", spec: ResolvedScoreSpec) -> None:
 def read_spec(overrides: list[str]) -> ScoreSpec:
     """Raise UserError, for half of the places too: the sample is never run by accident, nor are results put where nobody looks."""
     spec = load_job_spec(ScoreSpec, overrides)
-    given = [name for name in ("input", "manifest", "inventory") if getattr(spec, name)]
-    if len(given) > 1:
-        raise UserError(f"{' and '.join(given)} are given: one of them says what the collection is, so leave the others out.")
-    if bool(given) != bool(spec.output):
-        there, lacking = (given[0], "output") if given else ("output", "input")
+    sources = [name for name in ("input", "manifest", "inventory") if getattr(spec, name)]
+    if len(sources) > 1:
+        raise UserError(f"{' and '.join(sources)} are given: one of them says what the collection is, so leave the others out.")
+    if bool(sources) != bool(spec.output):
+        there, lacking = (sources[0], "output") if sources else ("output", "input")
         raise UserError(f"{there} is given and {lacking} is not: give both, or neither for the sample collection.")
+    if sources and not spec.model:
+        raise UserError(
+            f"{sources[0]} is given and model is not: say model=current, model=s3://bucket/models/name, a folder or a hub name, or "
+            "model=tiny for the demonstration model, which has seen nothing but generated paintings."
+        )
     return spec
 
 
@@ -112,4 +120,4 @@ def is_published(output: str, run_id: str) -> bool:
 def check_remote(overrides: list[str]) -> None:
     """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
     spec = read_spec(overrides)
-    check_addresses({"input": spec.input or spec.manifest or spec.inventory, "output": spec.output})
+    check_addresses({"input": next(iter(spec.inputs), None) or spec.manifest or spec.inventory, "output": spec.output})

@@ -12,11 +12,11 @@ from artquant.core.errors import Reject
 from artquant.core.format import count_of, duration, rate
 from artquant.core.home import home
 from artquant.records.run import RunReport
-from artquant.report.words import headline
+from artquant.report.words import critique_outcomes, headline, model_check
 from artquant.results import layout
 from artquant.storage.store import Store, open_store
 
-LEVEL_STYLES = {"excellent": "green", "good": "cyan", "fair": "yellow", "poor": "magenta", "bad": "red"}
+LEVEL_STYLES = {"excellent": "blue", "good": "cyan", "fair": "white", "poor": "yellow", "bad": "red"}
 
 
 def keep_report(output_uri: str, run_id: str) -> str:
@@ -69,11 +69,18 @@ def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
         table.add_row("levels", "  ".join(mix))
     if findings.num_needs_review:
         table.add_row("review", count_of(findings.num_needs_review, "score") + " to look at")
+    if critiques := critique_outcomes(report):
+        table.add_row("critiques", critiques)
     if findings.rejects_by_class:
         table.add_row("rejects", "  ".join(f"{name} {count:,}" for name, count in findings.rejects_by_class.items()))
     for stage in report.stages:
-        table.add_row(stage.name, f"{duration(stage.seconds)} of work, {rate(stage.rows_per_second)} a second and worker")
+        table.add_row(stage.name, f"{duration(stage.seconds)} of work, {rate(stage.rows_per_second)} per second per worker")
+    if report.throttled_seconds >= 1:
+        table.add_row("store", f"overloaded: {duration(report.throttled_seconds)} of waiting, summed over the threads")
     table.add_row("engine", f"{report.model_id} ({report.engine})")
+    table.add_row("model check", model_check(report))
     table.add_row("results", report.output_uri)
     console.print(table)
+    if report.notice:
+        console.print(f"\n{report.notice}")
     print_addresses({"report": page, "open the store again": reopen})

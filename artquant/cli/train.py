@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec, split_config
-from artquant.config import EngineSpec, ResolvedTrainSpec, TrainSpec, read_document, resolved
+from artquant.config import ResolvedTrainSpec, TrainSpec, read_document, resolved
 from artquant.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def main(overrides: list[str]) -> int:
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test):,} held out")
         try:
             with running_ray():
-                trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, engine=spec.judging_engine))
+                trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, spec=spec))
         except KeyboardInterrupt as stop:
             stop.args = ("Stopped. What was current before is current still; the same command goes on from the last checkpoint.",)
             raise
@@ -65,10 +65,11 @@ def check_remote(overrides: list[str]) -> None:
     check_addresses({"annotations.uri": spec.annotations.uri, "output": spec.output})
 
 
-def recipe_of(location: str, engine: EngineSpec) -> "EngineRecipe":
+def recipe_of(location: str, spec: TrainSpec) -> "EngineRecipe":
+    """Return how workers get the engine that judges the checkpoint at `location`. Raises UserError if it cannot be used."""
     from artquant.engines.recipe import make_recipe, open_checkpoint
 
-    return make_recipe(open_checkpoint(location), engine)
+    return make_recipe(open_checkpoint(location), spec.judging_engine, spec.fetch.full_decode)
 
 
 def parent_of(spec: TrainSpec) -> "Checkpoint | None":
@@ -108,9 +109,8 @@ def print_training(trained: "Trained", spec: ResolvedTrainSpec, reopen: str | No
     report, console = trained.report, Console(highlight=False)
     verdict = report.verdict
     assert verdict
-    took = duration((report.finished_at - report.started_at).total_seconds())
     outcome = "[green]promoted[/green]" if verdict.promoted else "[yellow]not promoted[/yellow]"
-    console.print(f"\n[bold]{report.model_id} is trained, in {took}, and {outcome}[/bold]: {verdict.why}.")
+    console.print(f"\n[bold]{report.model_id} is trained, in {duration(report.seconds)}, and {outcome}[/bold]: {verdict.why}.")
     table = plain_table()
     table.add_row(
         "trained", f"{report.num_steps:,} steps, {report.num_epochs:.1f} epochs, {rate(report.examples_per_second)} artworks a second"

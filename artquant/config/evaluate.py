@@ -16,7 +16,7 @@ class EvaluateSpec(Section):
     annotations: AnnotationSpec = AnnotationSpec()
     split: Literal["test", "validation", "train", "all"] = Field("test", description="which of the annotated artworks")
     output: str | None = Field(None, description="where evaluations/<run_id>/ goes; none: the embedded store")
-    model: str | None = Field(None, description="a checkpoint or `current`; none: the registry's current one, else artquant-tiny")
+    model: str | None = Field(None, description="a checkpoint, `current` or `tiny`; none: the registry's current one, else artquant-tiny")
     registry: str | None = Field(None, description="where models are published: s3://bucket/models; none: <output>/models")
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     limit: int | None = Field(None, ge=1, description="so many artworks of the split, drawn by their content")

@@ -100,7 +100,7 @@ def _apply(kind: type[Section], document: dict[str, Any], override: str) -> None
         raise UserError(f"{key}= is empty: give it a value, or leave it out (a variable that is not set looks like this).")
     if isinstance(field.annotation, type) and issubclass(field.annotation, Section) and "name" in field.annotation.model_fields:
         mapping, last = mapping.setdefault(last, {}), "name"  # engine=vllm
-    if field.annotation in (str, str | None) and text != "null":
+    if field.annotation in (str, str | None, str | tuple[str, ...] | None) and text != "null":
         mapping[last] = text  # run_id=20261121 is a name, not a number
         return
     try:
@@ -177,7 +177,9 @@ def takes(field: FieldInfo) -> str:
         return "|".join(choices)
     names = {"int": "whole number", "float": "number", "bool": "true|false", "str": "text", "date": "date"}
     kinds = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and part.__name__ in names]
-    return "list" if "tuple" in str(annotation) else names[kinds[0].__name__]
+    if "tuple" in str(annotation):
+        return "text or list" if str in get_args(annotation) else "list"
+    return names[kinds[0].__name__]
 
 
 def spec_yaml(spec: Section) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from artquant.config.section import Section, checked_name
-from artquant.config.values import Patterns
+from artquant.config.values import Addresses, Columns, Patterns
 from artquant.core.schema import RejectClass
 
 StallMinutes: Any = Field(
@@ -27,6 +27,9 @@ class FetchSpec(Section):
     attempts: int = Field(4, ge=1, le=20, description="tries for an object at the least, while the trouble is of a kind that passes")
     patience_seconds: float = Field(120.0, ge=0, description="how long such trouble is waited for, per object; 0: by attempts alone")
     timeout_seconds: float = Field(30.0, gt=0, description="of one attempt")
+    max_requests_per_second: float | None = Field(
+        None, gt=0, description="S3 requests of all processes of the run together; none: as many as the store takes without complaint"
+    )
     decode_memory_mb: int = Field(4096, ge=1, description="memory that the pictures of a worker may take together while they are decoded")
     max_pixels: int = Field(200_000_000, ge=1, description="a picture with more is rejected before it is decoded")
     full_decode: bool = Field(False, description="decode JPEGs at full size: slower, exactly the published preprocessing")
@@ -76,30 +79,60 @@ class ReviewSpec(Section):
     max_score_std: float = Field(2.5, gt=0, description="above it the model hesitates between far levels")
 
 
+class GateSpec(Section):
+    """When a finished run is held for a person to look at: an effect beyond these and beyond chance, against the model's last run."""
+
+    enabled: bool = Field(True, description="hold such a run; false: report only")
+    min_count: int = Field(200, ge=2, description="with fewer artworks on a side, a difference is reported only")
+    max_psi: float = Field(0.25, gt=0, description="population stability index of the scores")
+    max_level_shift: float = Field(0.1, gt=0, le=1, description="by how much the share of a level may move")
+    max_mass_shift: float = Field(0.1, gt=0, le=1, description="by how much the mean open-set mass may move")
+    max_reject_rise: float = Field(0.1, gt=0, le=1, description="by how much the rejected share may rise")
+    max_gone_fraction: float = Field(
+        0.3, gt=0, le=1, description="the share of the collection's artworks that may be gone since the last run"
+    )
+
+
 class ScoreSpec(Section):
     """`make submit JOB=score`: a collection in, partitioned Parquet out."""
 
-    input: str | None = Field(None, description="where the pictures are: s3://bucket/prefix or a folder; none: the sample collection")
+    input: Addresses = Field(
+        None, description="where the pictures are: s3://bucket/prefix or a folder, or a list of them; none: the sample collection"
+    )
     manifest: str | None = Field(None, description="instead: a Parquet, CSV or JSON-lines file with an id and a URI a row, etag and size")
     inventory: str | None = Field(None, description="instead: the manifest.json of an S3 Inventory")
     output: str | None = Field(None, description="where the results go: s3://bucket/prefix or a folder; none: the embedded store")
-    model: str | None = Field(None, description="a checkpoint: s3://bucket/prefix, a folder, a hub name, or `current`; none: artquant-tiny")
+    model: str | None = Field(
+        None,
+        description="a checkpoint: s3://bucket/prefix, a folder, a hub name, `current`, or `tiny`: the demonstration model",
+    )
     base: str | None = Field(None, description="the base checkpoint where `model` is an adapter that names none")
     registry: str | None = Field(None, description="where model=current is looked up: s3://bucket/models; none: <output>/models")
+    carry: Columns = Field((), description="further columns of the manifest that travel to the scores, as in title,artist")
     exclude: Patterns = Field((), description="patterns of keys that are no artworks, as in *.tsv")
     limit: int | None = Field(None, ge=1, description="score the first so many artworks that are due only")
     retry: tuple[RejectClass, ...] = Field((), description="reject classes to try again though only another object would change them")
+    force: bool = Field(False, description="score again what is scored, or rejected for good, and put the new rows in place of the old")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     run_date: date = Field(default_factory=lambda: datetime.now(UTC).date(), description="the partition of the rows")
     max_rejected_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
+    min_rejected: int = Field(10, ge=1, description="fewer rejects than this fail no run: a night of three artworks is no sample")
     rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
     stall_minutes: float = StallMinutes
     accept_rolled_back: bool = Field(False, description="score though the model's first run was taken back")
     price_per_hour: float | None = Field(None, ge=0, description="what an hour of the machines costs, for artquant plan")
+    single_writer: bool = Field(
+        False, description="use a store without create-if-absent: right only while one command at a time writes to the output"
+    )
     stale_seconds: float = Field(60.0, gt=0, description="a run on another host that showed no sign of life for so long is taken over")
     fetch: FetchSpec = FetchSpec()
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
+    gates: GateSpec = GateSpec()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input or ()
 
     @field_validator("run_id")
     @classmethod
@@ -113,8 +146,8 @@ class ResolvedScoreSpec(ScoreSpec):
     output: str
 
     @property
-    def collection(self) -> tuple[Literal["input", "manifest", "inventory"], str]:
-        """Which of the three it is, and its address."""
+    def collection(self) -> tuple[Literal["input", "manifest", "inventory"], tuple[str, ...]]:
+        """Which of the three it is, and its addresses: there may be several inputs."""
         if self.manifest:
-            return "manifest", self.manifest
-        return ("inventory", self.inventory) if self.inventory else ("input", str(self.input))
+            return "manifest", (self.manifest,)
+        return ("inventory", (self.inventory,)) if self.inventory else ("input", self.inputs)

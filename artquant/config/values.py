@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator
 
+_BETWEEN_ADDRESSES = r"\s*,\s*(?=s3://|file:|~|/|\.\.?/)"
 _CLASS = re.compile(r"\[!?\]?[^\]]*\]")  # as fnmatch reads it
 
 
@@ -75,3 +76,35 @@ def _check(pattern: str) -> None:
 
 
 Patterns = Annotated[tuple[str, ...], BeforeValidator(checked_patterns)]
+
+
+def checked_addresses(value: Any) -> Any:
+    """Parse addresses: 's3://b/x' stays a text; '[s3://b/x, art]' and 's3://b/x,/data/art' become ('s3://b/x', ...).
+
+    In a text without brackets a comma parts two addresses where one begins behind it: a folder may have a comma in its name. Raises
+    ValueError for an address that is empty.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        parts = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else re.split(_BETWEEN_ADDRESSES, value)
+        value = [part.strip().strip("'\"") for part in parts] if len(parts) > 1 or text.startswith("[") else value
+    if isinstance(value, list | tuple):
+        if not value or not all(value):
+            raise ValueError("one of its addresses is empty: part them by one comma each, as in [s3://bucket/a,s3://bucket/b]")
+        return value[0] if len(value) == 1 else tuple(value)
+    return value
+
+
+def checked_columns(value: Any) -> Any:
+    """Parse names of columns: 'title,artist' and '[title, artist]' -> ('title', 'artist'). Raises ValueError for one that is empty."""
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",")]
+    if isinstance(value, list | tuple):
+        if not all(value):
+            raise ValueError("one of its columns has no name: part them by one comma each, as in title,artist")
+        return tuple(dict.fromkeys(value))
+    return value
+
+
+Addresses = Annotated[str | tuple[str, ...] | None, BeforeValidator(checked_addresses)]
+Columns = Annotated[tuple[str, ...], BeforeValidator(checked_columns)]

@@ -33,6 +33,12 @@ class AnotherRun(UserError):
     exit_code = 3
 
 
+class Held(UserError):
+    """The run is finished and looks unlike the last one: a person releases it or gives it up. Exit code 4."""
+
+    exit_code = 4
+
+
 class OutcomeUnknown(UserError):
     """The store does not say whether the run is published: the same command finds out. Exit code 5."""
 

@@ -1,6 +1,7 @@
 """How a worker's process keeps its memory."""
 
 import ctypes
+import resource
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -8,6 +9,11 @@ from contextlib import contextmanager
 from functools import cache
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8  # malloc.h
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process ever held at a time (resident)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10  # Linux counts KiB
 
 
 def keep_freed_memory() -> None:

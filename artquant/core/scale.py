@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 
-from artquant.core.schema import LEVELS
+from artquant.core.schema import ENTROPY, LEVEL, LEVELS, SCORE, SCORE_STD
 
 CHUNK = 32_768  # rows solved together: few calls, and work arrays that stay in a core's cache
 
@@ -47,7 +47,7 @@ def score_statistics(probabilities: np.ndarray, scale: Scale) -> dict[str, np.nd
     score = p @ values
     variance = (p * (values - score[:, None]) ** 2).sum(1)
     entropy = -(p * np.log(np.where(p > 0, p, 1.0))).sum(1)
-    return {"score": score, "score_std": np.sqrt(variance), "entropy": entropy, "level": np.asarray(LEVELS)[p.argmax(1)]}
+    return {SCORE: score, SCORE_STD: np.sqrt(variance), ENTROPY: entropy, LEVEL: np.asarray(LEVELS)[p.argmax(1)]}
 
 
 def clamp_scores(scores: np.ndarray, scale: Scale) -> tuple[np.ndarray, int]:

@@ -23,15 +23,25 @@ ARTWORK_ID, URI, ETAG, SIZE_BYTES = "artwork_id", "uri", "etag", "size_bytes"
 REASON, RUN_ID = "reason", "run_id"
 REJECT_CLASS, MESSAGE, ATTEMPTS = "reject_class", "message", "attempts"
 SCORE, SCORE_STD, LEVEL, CRITIQUE_STATUS = "score", "score_std", "level", "critique_status"
+WIDTH, HEIGHT, OPEN_SET_MASS, ENTROPY, NEEDS_REVIEW = "width", "height", "open_set_mass", "entropy", "needs_review"
+MODEL_ID, MODEL_DIGEST, PROMPT_DIGEST, PREPROCESSING_DIGEST = "model_id", "model_digest", "prompt_digest", "preprocessing_digest"
+DTYPE = "dtype"
+HUMAN_SCORE, HUMAN_STD, NUM_RATERS = "human_score", "human_std", "num_raters"
+PREDICTED_SCORE, FITTED_SCORE = "predicted_score", "fitted_score"
 SCORED_AT, REJECTED_AT = "scored_at", "rejected_at"
 SHARD, PIXELS, AT = "shard", "pixels", "at"  # between stages only: a decoded picture; when the row was made
 
 
 class CritiqueStatus(StrEnum):
-    """What became of a critique."""
+    """What became of a critique, by `artquant.engines.critique_checks`."""
 
     OK = "ok"
+    EMPTY = "empty"  # a part has no word
+    LOOPING = "looping"  # a phrase again and again
     TRUNCATED = "truncated"  # the longest text that is allowed ended it
+    WRONG_LANGUAGE = "wrong_language"  # not that of the prompt
+    COPIED_PROMPT = "copied_prompt"  # the question instead of an answer
+    CONTRADICTS_SCORE = "contradicts_score"  # praise of a bad score, or blame of a good one
     NOT_REQUESTED = "not_requested"
 
 
@@ -67,6 +77,8 @@ class Reason(StrEnum):
     PREPROCESSING = "preprocessing"
     DTYPE = "dtype"
     RETRY = "retry"  # rejected before, for trouble that passes
+    FORCED = "forced"  # nothing but the command's force=true
+    CRITIQUE = "critique"  # scored before, without the texts that are asked for
 
 
 def plan_schema(carry: Sequence[str] = ()) -> pa.Schema:
@@ -77,7 +89,8 @@ def plan_schema(carry: Sequence[str] = ()) -> pa.Schema:
     return pa.schema([*names.items(), *((name, pa.string()) for name in carry)])
 
 
-def score_schema() -> pa.Schema:
+def score_schema(carry: Sequence[str] = ()) -> pa.Schema:
+    """`carry`: further columns of the collection, as texts."""
     import pyarrow as pa
 
     return pa.schema(
@@ -85,25 +98,26 @@ def score_schema() -> pa.Schema:
             (ARTWORK_ID, pa.string()),
             (URI, pa.string()),
             (ETAG, pa.string()),
-            ("width", pa.int32()),
-            ("height", pa.int32()),
+            (WIDTH, pa.int32()),
+            (HEIGHT, pa.int32()),
             (SCORE, pa.float64()),
             (SCORE_STD, pa.float64()),
             (LEVEL, pa.string()),
             *[(name, pa.float64()) for name in PROBABILITY_COLUMNS],
-            ("open_set_mass", pa.float64()),
-            ("entropy", pa.float64()),
-            ("needs_review", pa.bool_()),
+            (OPEN_SET_MASS, pa.float64()),
+            (ENTROPY, pa.float64()),
+            (NEEDS_REVIEW, pa.bool_()),
             *[(part, pa.string()) for part in CRITIQUE_PARTS],
             (CRITIQUE_STATUS, pa.string()),
-            ("model_id", pa.string()),
-            ("model_digest", pa.string()),
-            ("prompt_digest", pa.string()),
-            ("preprocessing_digest", pa.string()),
-            ("dtype", pa.string()),
+            (MODEL_ID, pa.string()),
+            (MODEL_DIGEST, pa.string()),
+            (PROMPT_DIGEST, pa.string()),
+            (PREPROCESSING_DIGEST, pa.string()),
+            (DTYPE, pa.string()),
             (REASON, pa.string()),
             (RUN_ID, pa.string()),
             (SCORED_AT, pa.timestamp("us", tz="UTC")),
+            *[(name, pa.string()) for name in carry],
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
     )
@@ -120,7 +134,7 @@ def reject_schema() -> pa.Schema:
             (REJECT_CLASS, pa.string()),
             (MESSAGE, pa.string()),
             (ATTEMPTS, pa.int32()),
-            ("model_id", pa.string()),
+            (MODEL_ID, pa.string()),
             (REASON, pa.string()),
             (RUN_ID, pa.string()),
             (REJECTED_AT, pa.timestamp("us", tz="UTC")),
@@ -136,13 +150,13 @@ def evaluation_schema() -> pa.Schema:
     return pa.schema(
         [
             *score_schema(),
-            ("human_score", pa.float64()),
-            ("human_std", pa.float64()),  # of the artwork's raters
+            (HUMAN_SCORE, pa.float64()),
+            (HUMAN_STD, pa.float64()),  # of the artwork's raters
             ("human_level", pa.string()),  # by the hard rule (`Scale.level`), as predicted_level; `level` is the likeliest one
-            ("num_raters", pa.int64()),
-            ("predicted_score", pa.float64()),
+            (NUM_RATERS, pa.int64()),
+            (PREDICTED_SCORE, pa.float64()),
             ("predicted_level", pa.string()),
-            ("fitted_score", pa.float64()),
+            (FITTED_SCORE, pa.float64()),
             ("entropy_given_text", pa.float64()),  # H(Y|D), nats; null where the theory was not looked at
             ("description_nll", pa.float64()),  # H(D|Z), nats
             ("num_description_tokens", pa.int64()),

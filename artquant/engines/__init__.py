@@ -1,11 +1,18 @@
 """What pipelines and tests program against; the engines themselves are imported where they are used."""
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from artquant.core.prompts import Prompts
 from artquant.core.scale import Scale
+
+Critiques = tuple[list[dict[str, str] | None], list[str]]  # the texts and their statuses, one of each an image
+
+# Of a second try: greedy as the first, so that it depends on the image alone and a run that goes on has the same rows.
+FREQUENCY_PENALTY = 0.6  # taken from a token's logit for each time that it occurred in the answer: no loop lasts
+MIN_TOKENS = 8  # before an answer may end
 
 
 @dataclass
@@ -13,7 +20,8 @@ class Assessment:
     """An engine's assessment of B images, in their order.
 
     probabilities (B, 5) float64, closed set, best level first; open_set_mass (B,) float64: the five levels' share of the full softmax;
-    critiques: B dicts of part -> text, or None where none was asked for; critique_statuses: "ok", "truncated" or "not_requested" each.
+    critiques: B dicts of part -> text, or None where none was asked for; critique_statuses: `CritiqueStatus` each; an engine
+    itself knows ok, truncated and not_requested.
     """
 
     probabilities: np.ndarray
@@ -30,4 +38,15 @@ class Engine(Protocol):
 
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
         """pixels (B, image_size, image_size, 3) uint8 sRGB, any B >= 1. An answer depends on its image alone."""
+        ...
+
+
+@runtime_checkable
+class Critic(Engine, Protocol):
+    """An engine whose critiques are checked, and that can write them a second time."""
+
+    prompts: Prompts
+
+    def rewrite(self, pixels: np.ndarray) -> Critiques:
+        """Write the critiques of images (B, S, S, 3) again with FREQUENCY_PENALTY and MIN_TOKENS. They depend on their image alone."""
         ...

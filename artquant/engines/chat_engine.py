@@ -8,14 +8,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from artquant.core.prompts import Prompts
 from artquant.core.schema import CRITIQUE_PARTS
-from artquant.engines import Assessment
+from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS, Assessment, Critiques
 from artquant.engines.torch_engine import read_levels
 from artquant.model.chat import ChatProcessor, can_take
 from artquant.model.checkpoint import Checkpoint
+
+
+class _FrequencyPenalty(LogitsProcessor):  # type: ignore[misc]  # transformers has no types here
+    """Takes FREQUENCY_PENALTY from a token's logit for each time that it occurs behind the first `start` tokens."""
+
+    def __init__(self, start: int):
+        self.start = start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        answered = input_ids[:, self.start :]
+        return scores.scatter_add(1, answered, scores.new_full(answered.shape, -FREQUENCY_PENALTY))
 
 
 class ChatEngine:
@@ -52,11 +63,18 @@ class ChatEngine:
         logits = self.model(**self._ask(self.prompts.score, batch), **seen, **last, use_cache=False).logits[:, -1]
         result = Assessment(*read_levels(logits, self.level_ids), [None] * batch, ["not_requested"] * batch)
         if critique:
-            texts = {part: self._answer(self.prompts.critique[part], seen, batch) for part in CRITIQUE_PARTS}
-            result.critiques = [{part: texts[part][image][0] for part in CRITIQUE_PARTS} for image in range(batch)]
-            is_whole = [all(texts[part][image][1] for part in CRITIQUE_PARTS) for image in range(batch)]
-            result.critique_statuses = ["ok" if whole else "truncated" for whole in is_whole]
+            result.critiques, result.critique_statuses = self._critique(seen, batch)
         return result
+
+    @torch.inference_mode()
+    def rewrite(self, pixels: np.ndarray) -> Critiques:
+        return self._critique(self._look(pixels), len(pixels), min(MIN_TOKENS, self.prompts.max_critique_tokens), is_penalised=True)
+
+    def _critique(self, seen: dict[str, Any], batch: int, min_new_tokens: int | None = None, is_penalised: bool = False) -> Critiques:
+        texts = {part: self._answer(self.prompts.critique[part], seen, batch, min_new_tokens, is_penalised) for part in CRITIQUE_PARTS}
+        critiques: list[dict[str, str] | None] = [{part: texts[part][image][0] for part in CRITIQUE_PARTS} for image in range(batch)]
+        is_whole = [all(texts[part][image][1] for part in CRITIQUE_PARTS) for image in range(batch)]
+        return critiques, ["ok" if whole else "truncated" for whole in is_whole]
 
     def _look(self, pixels: np.ndarray) -> dict[str, Any]:
         """Compute what the forward passes over B images need of them.
@@ -78,10 +96,16 @@ class ChatEngine:
         ids = torch.tensor(self.processor.encode_prompt(prompt), device=self.device).expand(batch, -1)
         return self.processor.tokens(ids, torch.ones_like(ids, dtype=torch.bool))
 
-    def _answer(self, prompt: str, seen: dict[str, Any], batch: int) -> list[tuple[str, bool]]:
+    def _answer(
+        self, prompt: str, seen: dict[str, Any], batch: int, min_new_tokens: int | None, is_penalised: bool
+    ) -> list[tuple[str, bool]]:
         """Decode greedily; return the text for each image, and whether it ended within `max_critique_tokens`."""
         asked = self._ask(prompt, batch)
-        rows = self.model.generate(**asked, **seen)[:, asked["input_ids"].shape[1] :].tolist()
+        start = asked["input_ids"].shape[1]
+        changes: dict[str, Any] = {"min_new_tokens": min_new_tokens} if min_new_tokens else {}
+        if is_penalised:
+            changes["logits_processor"] = LogitsProcessorList([_FrequencyPenalty(start)])
+        rows = self.model.generate(**asked, **seen, **changes)[:, start:].tolist()
         answers = []
         for row in rows:
             stop = next((place for place, token in enumerate(row) if token in self.end_ids), None)

@@ -10,11 +10,13 @@ from artquant.config import EngineSpec
 from artquant.core.errors import UserError
 from artquant.core.memory import keep_freed_memory
 from artquant.engines import Engine
+from artquant.engines.golden import check_golden, read_golden
 
 if TYPE_CHECKING:  # resolving a spec needs no network: torch and transformers take seconds to import
     from artquant.model.checkpoint import Checkpoint
 
 _BATCH_SIZE = {"torch": 32, "vllm": 128}  # vLLM makes its own batches of what it is given
+NUM_THREADS = {"torch": 1, "vllm": 2}  # batches at once: the next one's images fill the places that the last of this one leave in vLLM
 
 
 def resolve(spec: EngineSpec, is_mplug_owl2: bool = True) -> EngineSpec:
@@ -53,7 +55,17 @@ def precision_tag(spec: EngineSpec) -> str:
 
 
 def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
-    """Load the checkpoint onto this process's device; `spec` is resolved. Raises UserError if that is a GPU that torch does not see."""
+    """Load the checkpoint onto this process's device and let it score its golden set, if it has one; `spec` is resolved.
+
+    Raises UserError if the device is a GPU that torch does not see, RunFailed if the scores are not what they should be.
+    """
+    engine, golden = _load(spec, checkpoint), read_golden(checkpoint.folder)
+    if golden:
+        check_golden(engine, golden, spec)
+    return engine
+
+
+def _load(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
     import torch
 
     if spec.device == "cuda" and not torch.cuda.is_available():
@@ -65,11 +77,14 @@ def open_engine(spec: EngineSpec, checkpoint: Checkpoint) -> Engine:
         from artquant.engines.vllm.engine import VllmEngine
 
         return VllmEngine(checkpoint, spec)
-    import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
-    from artquant.engines.chat_engine import ChatEngine
-    from artquant.engines.torch_engine import TorchEngine
-
     if spec.device == "cpu":
         keep_freed_memory()
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // spec.num_workers))
-    return (TorchEngine if checkpoint.is_mplug_owl2 else ChatEngine).load(checkpoint, spec.device, spec.dtype)
+    if checkpoint.is_mplug_owl2:
+        from artquant.engines.torch_engine import TorchEngine
+
+        return TorchEngine.load(checkpoint, spec.device, spec.dtype)
+    import artquant.model.auto  # noqa: F401  # transformers' Auto classes know our network
+    from artquant.engines.chat_engine import ChatEngine
+
+    return ChatEngine.load(checkpoint, spec.device, spec.dtype)

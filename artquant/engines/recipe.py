@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -14,12 +15,17 @@ from artquant.config import EngineSpec
 from artquant.core.errors import UserError
 from artquant.core.home import home
 from artquant.core.identity import Identity
+from artquant.core.schema import LEVELS
 from artquant.engines import Engine
 
 if TYPE_CHECKING:
     from artquant.model.checkpoint import Checkpoint
 
 TINY = Path(__file__).resolve().parent.parent / "checkpoints" / "artquant-tiny"
+DEMONSTRATION = (
+    "artquant-tiny is a demonstration: it has seen nothing but generated paintings of ten subjects, and its scores of other pictures mean "
+    "nothing."
+)
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,18 @@ class EngineRecipe:
     description: str  # "torch on cpu, float32"
     engine: EngineSpec  # what `open` opens, resolved
     open_network: Callable[[], Engine] | None = None  # the torch engine, where `artquant.engines.theory` can ask its network
+    training_shares: tuple[float, ...] | None = None  # of the levels among the labels that the model learnt, where its card says so
+    has_golden_set: bool = False  # `open` refuses an engine that does not score it as it should
 
 
-def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = False) -> EngineRecipe:
+def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool) -> EngineRecipe:
     """Return how workers get the checkpoint's engine. Raises UserError if it cannot be used."""
     check_usable_once(checkpoint)
+    from artquant.engines.golden import read_golden
     from artquant.engines.open import engine_label, open_engine, resolve
 
+    with refusing(checkpoint.location):
+        golden = read_golden(checkpoint.folder)
     resolved = resolve(engine, checkpoint.is_mplug_owl2)
     torch_engine = resolved.model_copy(update={"name": "torch"})
     return EngineRecipe(
@@ -49,11 +60,23 @@ def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = 
         level_values=checkpoint.prompts.level_values,
         description=engine_label(resolved),
         engine=resolved,
+        training_shares=training_shares(checkpoint.folder),
+        has_golden_set=golden is not None,
         open_network=partial(open_engine, torch_engine, checkpoint) if checkpoint.is_mplug_owl2 else None,
     )
 
 
-def identity_of(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = False) -> Identity:
+def training_shares(folder: str) -> tuple[float, ...] | None:
+    """Return the shares of the five levels among the training labels, best first, from the card beside a published model."""
+    card = Path(folder) / "card.json"
+    try:
+        shares = json.loads(card.read_text())["data"]["level_shares"]
+        return tuple(float(share) for share in shares) if len(shares) == len(LEVELS) else None
+    except (OSError, ValueError, KeyError, TypeError):  # no card, or one of another program: nothing is compared with it
+        return None
+
+
+def identity_of(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool) -> Identity:
     """Return what the scores of the checkpoint's engine depend on; imports no torch."""
     from artquant.engines.open import precision_tag, resolve
 
@@ -61,12 +84,17 @@ def identity_of(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool = 
 
 
 def open_checkpoint(location: str | None, base: str | None = None) -> Checkpoint:
-    """Open a checkpoint, by default artquant-tiny, in the time it takes to read its files. Raises UserError if there is none."""
+    """Open a checkpoint, artquant-tiny by default, in the time it takes to read its files. Raises UserError if there is none."""
     from artquant.model.checkpoint import Checkpoint
 
-    location = location or str(TINY)
+    location = str(TINY) if is_tiny(location) else str(location)
     with refusing(location):
         return Checkpoint.open(location, base)
+
+
+def is_tiny(location: str | None) -> bool:
+    """Return whether the location means the checkpoint in the package: none at all, or its short name."""
+    return location in (None, "tiny")
 
 
 def check_usable_once(checkpoint: Checkpoint) -> None:

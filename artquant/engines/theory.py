@@ -13,7 +13,7 @@ import torch
 from artquant.core.prompts import IMAGE_PLACEHOLDER
 from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines.torch_engine import TorchEngine
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 
 Description = Mapping[str, str]  # part -> text, all three parts
 _LOGIT_ROWS = 512  # positions whose logits over the vocabulary are held at a time: 64 MB at full size
@@ -41,7 +41,7 @@ class TheoryEngine:
         The score's prompt has the three texts in the image's place.
         """
         ids, lengths = self._pad([self._without_image(description) for description in descriptions])
-        hidden = self.model.model(inputs_embeds=self.model.model.embed_tokens(ids)).last_hidden_state
+        hidden = self.model.model.hidden(self.model.model.embed_tokens(ids))
         logits = self.model.lm_head(hidden[torch.arange(len(ids), device=ids.device), lengths - 1])
         levels = logits.float().log_softmax(-1)[:, self.engine.level_ids].double().log_softmax(-1)
         return cast(np.ndarray, -(levels.exp() * levels).sum(-1).cpu().numpy())
@@ -66,7 +66,7 @@ class TheoryEngine:
         ids, _ = self._pad(rows)
         image = rows[0].index(self.engine.config.image_token_index)
         span = (image, image + features.shape[1])
-        hidden = self.model.model(inputs_embeds=self.model.model.embed(ids, features), image_positions=span).last_hidden_state
+        hidden = self.model.model.hidden(self.model.model.embed(ids, features), span)
         at = [(row, position) for row, tokens in enumerate(rows) for position in range(starts[row], len(tokens))]
         total = np.zeros(len(rows))
         for begin in range(0, len(at), _LOGIT_ROWS):

@@ -1,17 +1,25 @@
 """The torch engine: one device, static prompts' keys and values, one pass of the vision tower for score and critique alike."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from artquant.core.prompts import Prompts
 from artquant.core.schema import CRITIQUE_PARTS
-from artquant.engines import Assessment
+from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS, Assessment, Critiques
 from artquant.engines.kv_cache import KVCache
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.modeling import ImagePositions, MPLUGOwl2LlamaForCausalLM
-from artquant.model.processing import MPLUGOwl2Processor, normalise
+from artquant.model.decoder import ImagePositions
+from artquant.model.network import Network
+from artquant.model.prompting import Prompting
+from artquant.model.vision import normalise
+
+if TYPE_CHECKING:
+    from artquant.model import MPLUGOwl2LlamaForCausalLM
 
 
 @dataclass
@@ -42,9 +50,11 @@ class TorchEngine:
     Raises ValueError for a tokenizer in which a level is not one token of its own.
     """
 
-    def __init__(self, model: MPLUGOwl2LlamaForCausalLM, processor: MPLUGOwl2Processor, prompts: Prompts):
-        self.model, self.processor, self.prompts = model.eval(), processor, prompts
-        self.device, self.dtype, self.config = model.device, model.dtype, model.config
+    def __init__(self, model: Network | MPLUGOwl2LlamaForCausalLM, processor: Prompting, prompts: Prompts):
+        self.model: Any = model.eval()
+        self.processor: Any = processor
+        self.device, self.dtype, self.prompts = self.model.device, self.model.dtype, prompts
+        self.config: Any = self.model.config
         self.scale = prompts.scale
         self.image_size: int = self.config.visual_config.visual_model.image_size
         self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
@@ -52,28 +62,38 @@ class TorchEngine:
         self.critique_prompts = self._compute([prompts.critique[part] for part in CRITIQUE_PARTS])
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "TorchEngine":
-        processor = checkpoint.load_processor()
-        assert isinstance(processor, MPLUGOwl2Processor), "other backbones have the ChatEngine"
-        return cls(checkpoint.load_model(getattr(torch, dtype)).to(device), processor, checkpoint.prompts)
+    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> TorchEngine:
+        model, processor = checkpoint.open_network(getattr(torch, dtype))
+        return cls(model.to(device), processor, checkpoint.prompts)
 
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
-        images = normalise(torch.from_numpy(pixels).to(self.device, non_blocking=True)).to(self.dtype)
-        features = self.model.get_image_features(images)
+        features = self._look(pixels)
         probabilities, mass = self._score(features)
         result = Assessment(probabilities, mass, [None] * len(pixels), ["not_requested"] * len(pixels))
         if critique:
             result.critiques, result.critique_statuses = self._critique(features)
         return result
 
+    @torch.inference_mode()
+    def rewrite(self, pixels: np.ndarray) -> Critiques:
+        return self._critique(self._look(pixels), FREQUENCY_PENALTY, MIN_TOKENS)
+
+    def _look(self, pixels: np.ndarray) -> torch.Tensor:
+        images = normalise(torch.from_numpy(pixels).to(self.device, non_blocking=True)).to(self.dtype)
+        features: torch.Tensor = self.model.get_image_features(images)
+        return features
+
     def _score(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         cache, _ = self._start(self.score_prompt, features, room=0)
         logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
         return read_levels(logits, self.level_ids)
 
-    def _critique(self, features: torch.Tensor) -> tuple[list[dict[str, str] | None], list[str]]:
-        """Decode the critique's parts of all images greedily in one batch of 3 B rows: row = part * B + image."""
+    def _critique(self, features: torch.Tensor, penalty: float = 0.0, min_tokens: int = 0) -> Critiques:
+        """Decode the critique's parts of all images greedily in one batch of 3 B rows: row = part * B + image.
+
+        penalty: taken from a token's logit for each time that the row has it; no row ends before `min_tokens`.
+        """
         batch, room = len(features), self.prompts.max_critique_tokens
         cache, attention_mask = self._start(self.critique_prompts, features, room)
         repeated = features.repeat(len(CRITIQUE_PARTS), 1, 1)
@@ -81,9 +101,14 @@ class TorchEngine:
         rows = torch.arange(len(repeated), device=self.device)
         writing = torch.ones_like(rows, dtype=torch.bool)  # a row that has ended may stay in the batch for a while
         tokens = torch.full((len(repeated), room), self.config.eos_token_id, device=self.device)
+        counts = torch.zeros_like(logits) if penalty else None
         for step in range(room):
             logits[:, self.config.placeholder_id] = -torch.inf
-            following = logits.argmax(-1)
+            if step < min_tokens:
+                logits[:, self.config.eos_token_id] = -torch.inf
+            following = (logits if counts is None else logits - penalty * counts).argmax(-1)
+            if counts is not None:
+                counts.scatter_add_(1, following[:, None], counts.new_ones(len(counts), 1))
             tokens[rows, step] = following
             writing = writing & (following != self.config.eos_token_id)
             if step == room - 1 or not writing.any():
@@ -93,6 +118,7 @@ class TorchEngine:
                 index = writing.nonzero().squeeze(1)
                 rows, following, attention_mask, writing = rows[index], following[index], attention_mask[index], writing[index]
                 cache.keep(index)
+                counts = None if counts is None else counts[index]
             attention_mask = torch.cat([attention_mask, attention_mask.new_ones(len(rows), 1)], dim=1)
             logits = self._logits(self.model.model.embed_tokens(following)[:, None], None, cache, attention_mask)
         truncated = set((rows % batch).tolist())
@@ -141,14 +167,8 @@ class TorchEngine:
         positions = None
         if attention_mask is not None:  # a padded prompt starts at position 0 all the same
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, -embeds.shape[1] :]
-        output = self.model.model(
-            inputs_embeds=embeds,
-            image_positions=image_positions,
-            past_key_values=cache,
-            attention_mask=attention_mask,
-            position_ids=positions,
-        )
-        return self.model.lm_head(output.last_hidden_state[:, -1])
+        hidden = self.model.model.hidden(embeds, image_positions, attention_mask, positions, cache)
+        return self.model.lm_head(hidden[:, -1])
 
     def _cache(self, rows: int, max_length: int) -> KVCache:
         config = self.config

@@ -1,7 +1,7 @@
 """Bytes of an artwork -> one sRGB uint8 square, as the model was trained to see it; and back to a thumbnail.
 
-Covered: JPEG, PNG, WebP, GIF, TIFF, BMP; of animations and multi-page files the first picture. Not covered: camera raw, HEIC, AVIF,
-JPEG 2000, drawings, floating-point and Lab pixels: `unsupported`.
+Covered: JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF; of animations and multi-page files the first picture. Not covered: camera raw, HEIC,
+JPEG 2000, JPEG XL, drawings, floating-point and Lab pixels: `unsupported`. docs/pictures.md has the measured list.
 
 `load` may be called from several threads: decoders, colour transform and resize release the GIL. The resize runs on torch's intra-op
 threads, so each thread that decodes beside others calls `torch.set_num_threads(1)` first.
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageFile
+from PIL import Image
 
 from artquant.core.errors import Reject
 from artquant.core.memory import ByteBudget
 from artquant.core.schema import RejectClass
-from artquant.images import decode as image_decode
-from artquant.images.jpeg_markers import Markers
+from artquant.images.decode import decode, swaps_sides
+from artquant.images.sources import Source, open_image
 
 if TYPE_CHECKING:
     import torch
@@ -60,20 +60,18 @@ def load(
     `simd=False` resizes by Pillow whatever `fast` says, and so without torch.
     Raises only `Reject`: empty, not_an_image, truncated (damaged too), too_large, unsupported.
     """
-    image = image_decode.open_image(data)
-    width, height = image.size
+    source = open_image(data)
+    width, height = source.image.size
     side = max(width, height)
     if width * height > max_pixels:
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} is {width * height} pixels, more than max_pixels={max_pixels}")
     if side * side > MAX_PADDING * max_pixels:
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} would pad to a square beyond {MAX_PADDING} x max_pixels={max_pixels}")
-    held_pixels = image_decode.piece_pixels(image)
-    markers = image_decode.jpeg_markers(image, data)
-    factor = _reduction(side, size) if fast and markers.is_plain else 1
+    factor = _reduction(side, size) if fast and source.markers.is_plain else 1
     try:
-        with budget.holding(peak_bytes(image, held_pixels, markers, factor)) if budget else nullcontext():
-            pixels = image_decode.decode(image, data, is_plain=markers.is_plain, max_factor=factor)
-            if image_decode.swaps_sides(image):
+        with budget.holding(peak_bytes(source, factor)) if budget else nullcontext():
+            pixels = decode(source, factor)
+            if swaps_sides(source):
                 width, height = height, width
             return Picture(to_square(pixels, size, fast=fast and simd, out=out), width, height)
     except (MemoryError, RuntimeError) as error:
@@ -82,12 +80,13 @@ def load(
         raise Reject(RejectClass.TOO_LARGE, f"{width} x {height} does not fit in memory") from error
 
 
-def peak_bytes(image: ImageFile.ImageFile, num_pixels: int, markers: Markers, factor: int) -> int:
-    """Estimate the peak memory of decoding `num_pixels`, too high rather than too low.
+def peak_bytes(source: Source, factor: int) -> int:
+    """Estimate the peak memory of decoding, too high rather than too low.
 
     Measured at 36 megapixels, in bytes per pixel: WebP 20 to 26, other formats 9 to 17, JPEGs 7, or 12 with Pillow or a profile; a JPEG
     with several scans takes two more per channel for its coefficients, whatever size it is decoded at.
     """
+    image, markers = source.image, source.markers
     if image.format == "WEBP":
         a_pixel = 26.0
     elif not markers.is_plain:
@@ -96,11 +95,15 @@ def peak_bytes(image: ImageFile.ImageFile, num_pixels: int, markers: Markers, fa
         holds_coefficients = markers.num_scans > 1 or "progressive" in image.info
         is_simple = image.mode in ("L", "RGB") and "icc_profile" not in image.info
         a_pixel = 1.0 + (8 if is_simple else 14) / factor**2 + (2.0 * len(image.getbands()) if holds_coefficients else 0.0)
-    return round(num_pixels * a_pixel)
+    return round(source.held_pixels * a_pixel)
 
 
 def recipe(size: int, *, fast: bool) -> dict[str, object]:
-    """Describe all that `load` does to a picture, as JSON values: different pixels mean a different recipe."""
+    """Describe all that `load` does to a picture, as JSON values: different pixels mean a different recipe.
+
+    `version` changes with the pixels of pictures that were read right. It does not with a fault that is mended for a few: that would score
+    whole collections anew (docs/pictures.md).
+    """
     return {
         "version": 1,
         "size": size,

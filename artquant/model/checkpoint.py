@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from artquant.core.identity import Identity
 from artquant.core.prompts import Prompts
-from artquant.model.location import base_of, is_adapter, local_folder
+from artquant.model.location import GOLDEN, base_of, is_adapter, local_folder
+from artquant.model.prompting import Prompting
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,19 @@ class Checkpoint:
 
         model = AutoModelForImageTextToText.from_pretrained(self.base_folder, dtype=dtype, trust_remote_code=False)
         return merge_adapter(model, self.folder) if self.base_location else model
+
+    def open_network(self, dtype: torch.dtype) -> tuple[Any, Prompting]:
+        """Load mPLUG-Owl2's network and text processor for an engine: without transformers where the files allow it, else as
+        :meth:`load_model` and :meth:`load_processor` do. Their answers are the same.
+        """
+        from artquant.model.network import open_plainly
+
+        plain = None if self.base_location else open_plainly(self.folder, dtype)
+        if plain:
+            return plain
+        processor = self.load_processor()
+        assert isinstance(processor, Prompting), "other backbones have the ChatEngine"
+        return self.load_model(dtype), processor
 
     def load_config(self) -> MPLUGOwl2Config:
         from artquant.model import MPLUGOwl2Config
@@ -177,7 +191,9 @@ def _digest(folder: str, backbone: str) -> str:
     """Digest the names and contents of all files that can change a score."""
     suffixes = DIGESTED_SUFFIXES if backbone == MPLUG_OWL2 else (*DIGESTED_SUFFIXES, _TEMPLATE)
     total = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD):
+    # What a model is checked with changes no score: one that gets a golden set later stays the model that it was.
+    golden = Path(folder) / GOLDEN
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD and p != golden):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+GOLDEN = "golden/pictures.safetensors"  # below a checkpoint's folder; `artquant.engines.golden` says what is in it
+
 
 def cache_directory() -> Path:
     return Path(os.environ.get("ARTQUANT_CACHE", Path.home() / ".cache" / "artquant"))

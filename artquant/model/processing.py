@@ -2,8 +2,6 @@
 
 import json
 import os
-from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,21 +12,13 @@ from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, LlamaT
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import PROCESSOR_NAME, cached_file
 
-from artquant.core.prompts import IMAGE_PLACEHOLDER
 from artquant.model.configuration import MPLUGOwl2Config
-from artquant.model.levels import level_token_ids
 from artquant.model.location import FromAnywhere, local_folder
-from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
+from artquant.model.prompting import Prompting, spaces_last
+from artquant.model.vision import normalise
 
 IMAGE_TOKEN_INDEX = -200  # outside every vocabulary, as in the published ids
 _CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")  # the prompts' form; published folders have none
-
-
-def normalise(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 with CLIP's mean and standard deviation, on the tensor's device."""
-    mean = torch.tensor(CLIP_MEAN, device=pixels.device) * 255
-    std = torch.tensor(CLIP_STD, device=pixels.device) * 255
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 class MPLUGOwl2ImageProcessor(FromAnywhere, BaseImageProcessor):
@@ -53,19 +43,15 @@ def _rgb(image: Any) -> np.ndarray:
 
 
 def _merge_spaces_last(tokenizer: Any) -> None:
-    """Put the merges of a tokenizer that transformers made from a `tokenizer.model` into SentencePiece's order.
-
-    transformers orders them by id, SentencePiece by score; they differ in runs of spaces, which have low ids and the lowest scores.
-    """
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    ordered = sorted(model["merges"], key=lambda pair: not "".join(pair).strip("▁"))
+    ordered = spaces_last(model["merges"])
     if ordered != model["merges"]:
         merges = [tuple(pair) for pair in ordered]
         options = {name: model[name] for name in ("unk_token", "fuse_unk", "byte_fallback")}
         tokenizer.backend_tokenizer.model = BPE(vocab=model["vocab"], merges=merges, **options)
 
 
-class MPLUGOwl2Processor(ProcessorMixin):
+class MPLUGOwl2Processor(Prompting, ProcessorMixin):
     """Tokenises prompts with `<|image|>` placeholders and prepares pictures.
 
     `num_image_tokens` is the length of an image in the language model (64 queries and one end token at full size).
@@ -94,43 +80,6 @@ class MPLUGOwl2Processor(ProcessorMixin):
         config = MPLUGOwl2Config.from_pretrained(folder)
         image_processor = MPLUGOwl2ImageProcessor(config.visual_config.visual_model.image_size)
         return cls(image_processor, LlamaTokenizer.from_pretrained(folder), config.num_image_tokens, config.image_token_index)
-
-    def tokenize(self, prompt: str) -> list[int]:
-        """Return the token ids of one prompt, with one `image_token_index` per image.
-
-        The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; only the first
-        piece has the begin-of-sequence token.
-        """
-        ids = [self.tokenizer.bos_token_id]
-        for i, piece in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
-            ids += [self.image_token_index] if i else []
-            ids += self.tokenize_text(piece) if piece else []
-        return ids
-
-    def tokenize_text(self, text: str) -> list[int]:
-        """Return the token ids of one piece of text that follows the start or an image; `</s>` in it is the end token."""
-        return self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
-
-    def encode_answer(self, prompt: str, answer: str = "") -> list[int]:
-        """Return the token ids of the text after the image and of its answer, which begins with a space, tokenised together."""
-        return self.tokenize_text(prompt.split(IMAGE_PLACEHOLDER)[-1] + answer)
-
-    def encode_prompt(self, prompt: str) -> list[int]:
-        """Return the token ids of a whole prompt, including the image's; they end with `encode_answer(prompt)`."""
-        return self.expand(self.tokenize(prompt))
-
-    def level_token_ids(self, prompt: str) -> list[int]:
-        """Do as :func:`artquant.model.levels.level_token_ids`, after `prompt`."""
-        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
-
-    def decode_answer(self, ids: Sequence[int]) -> str:
-        """Decode generated ids up to their end token, if there is one."""
-        stop = ids.index(self.tokenizer.eos_token_id) if self.tokenizer.eos_token_id in ids else len(ids)
-        return self.tokenizer.decode(ids[:stop], skip_special_tokens=True).strip()
-
-    def expand(self, ids: Sequence[int]) -> list[int]:
-        """Replace each image's one id by `num_image_tokens` of them."""
-        return [token for i in ids for token in ([i] * self.num_image_tokens if i == self.image_token_index else [i])]
 
     def __call__(self, images: Any = None, text: str | list[str] | None = None, return_tensors: str = "pt", **kwargs: Any) -> BatchFeature:
         """Return `input_ids` and `attention_mask` (B, T), padded at the right; `pixel_values` (images, 3, S, S) float32."""

@@ -5,9 +5,17 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from artquant.model.configuration import VisualAbstractorConfig, VisualModelConfig
+from artquant.model.fields import VisualAbstractorFields, VisualModelFields
+from artquant.model.normalisation import CLIP_MEAN, CLIP_STD
+from artquant.model.recompute import Recomputed
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """(B, S, S, 3) uint8 -> (B, 3, S, S) float32 with CLIP's mean and standard deviation, on the tensor's device."""
+    mean = torch.tensor(CLIP_MEAN, device=pixels.device) * 255
+    std = torch.tensor(CLIP_STD, device=pixels.device) * 255
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def _sincos(positions: torch.Tensor, dim: int) -> torch.Tensor:
@@ -47,7 +55,7 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 class VisionEmbeddings(nn.Module):
-    def __init__(self, config: VisualModelConfig):
+    def __init__(self, config: VisualModelFields):
         super().__init__()
         width, self.patch_size = config.hidden_size, config.patch_size
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
@@ -62,7 +70,7 @@ class VisionEmbeddings(nn.Module):
 
 
 class VisionAttention(nn.Module):
-    def __init__(self, config: VisualModelConfig):
+    def __init__(self, config: VisualModelFields):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.query_key_value = nn.Linear(config.hidden_size, 3 * config.hidden_size)
@@ -76,7 +84,7 @@ class VisionAttention(nn.Module):
 
 
 class VisionMLP(nn.Module):
-    def __init__(self, config: VisualModelConfig):
+    def __init__(self, config: VisualModelFields):
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
@@ -86,8 +94,8 @@ class VisionMLP(nn.Module):
         return self.fc2(y * torch.sigmoid(1.702 * y))  # QuickGELU
 
 
-class VisionLayer(GradientCheckpointingLayer):
-    def __init__(self, config: VisualModelConfig):
+class VisionLayer(Recomputed):
+    def __init__(self, config: VisualModelFields):
         super().__init__()
         self.self_attn = VisionAttention(config)
         self.mlp = VisionMLP(config)
@@ -108,7 +116,7 @@ class Layers(nn.Module):
 
 
 class VisionModel(nn.Module):
-    def __init__(self, config: VisualModelConfig):
+    def __init__(self, config: VisualModelFields):
         super().__init__()
         self.embeddings = VisionEmbeddings(config)
         self.encoder = Layers(VisionLayer(config) for _ in range(config.num_hidden_layers))
@@ -125,7 +133,7 @@ class VisionModel(nn.Module):
 class VisualCrossAttention(nn.Module):
     """Queries look at themselves and the vision tokens; positions enter the inputs of the query and key projections, not the value's."""
 
-    def __init__(self, config: VisualAbstractorConfig):
+    def __init__(self, config: VisualAbstractorFields):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.query = nn.Linear(config.hidden_size, config.hidden_size)
@@ -146,7 +154,7 @@ class VisualCrossAttention(nn.Module):
 
 
 class AbstractorMLP(nn.Module):
-    def __init__(self, config: VisualAbstractorConfig):
+    def __init__(self, config: VisualAbstractorFields):
         super().__init__()
         self.w1 = nn.Linear(config.hidden_size, config.intermediate_size)
         self.w2 = nn.Linear(config.intermediate_size, config.hidden_size)
@@ -158,7 +166,7 @@ class AbstractorMLP(nn.Module):
 
 
 class AbstractorOutput(nn.Module):
-    def __init__(self, config: VisualAbstractorConfig):
+    def __init__(self, config: VisualAbstractorFields):
         super().__init__()
         self.norm2 = nn.LayerNorm(config.hidden_size)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
@@ -170,7 +178,7 @@ class AbstractorOutput(nn.Module):
 
 
 class AbstractorCrossAttention(nn.Module):
-    def __init__(self, config: VisualAbstractorConfig):
+    def __init__(self, config: VisualAbstractorFields):
         super().__init__()
         self.norm1 = nn.LayerNorm(config.hidden_size)
         self.normk = nn.LayerNorm(config.encoder_hidden_size)
@@ -183,8 +191,8 @@ class AbstractorCrossAttention(nn.Module):
         return self.output(self.attention(queries, context), residual=queries)  # the residual is the normed input
 
 
-class AbstractorLayer(GradientCheckpointingLayer):
-    def __init__(self, config: VisualAbstractorConfig):
+class AbstractorLayer(Recomputed):
+    def __init__(self, config: VisualAbstractorFields):
         super().__init__()
         self.crossattention = AbstractorCrossAttention(config)
 
@@ -193,7 +201,7 @@ class AbstractorLayer(GradientCheckpointingLayer):
 
 
 class VisualAbstractor(nn.Module):
-    def __init__(self, config: VisualAbstractorConfig, language_width: int):
+    def __init__(self, config: VisualAbstractorFields, language_width: int):
         super().__init__()
         self.query_embeds = nn.Parameter(torch.zeros(1, config.num_learnable_queries, config.hidden_size))
         self.encoder = Layers(AbstractorLayer(config) for _ in range(config.num_hidden_layers))

@@ -19,7 +19,22 @@ from artquant.annotations.split import assign_splits
 from artquant.config import ResolvedEvaluateSpec, spec_yaml
 from artquant.core.errors import RunFailed, UserError
 from artquant.core.scale import Scale
-from artquant.core.schema import CRITIQUE_PARTS, Reason, RejectClass, reject_schema
+from artquant.core.schema import (
+    ARTWORK_ID,
+    ATTEMPTS,
+    CRITIQUE_PARTS,
+    ETAG,
+    MESSAGE,
+    MODEL_ID,
+    REASON,
+    REJECT_CLASS,
+    REJECTED_AT,
+    RUN_ID,
+    URI,
+    Reason,
+    RejectClass,
+    reject_schema,
+)
 from artquant.engines.recipe import EngineRecipe
 from artquant.pipelines.run import ScoringRun, check_capacity, predict, warn_only
 from artquant.pipelines.theory import TheorySettings, theory_terms
@@ -58,7 +73,7 @@ def choose(spec: ResolvedEvaluateSpec) -> Chosen:
     columns = other_columns(table)
     if unknown := [name for name in spec.subgroups or () if name not in columns]:
         raise UserError(f"The annotations have no column {unknown[0]!r} to look at apart: they have {', '.join(columns) or 'none'}.")
-    ids = table.column("artwork_id").to_pylist()
+    ids = table.column(ARTWORK_ID).to_pylist()
     content, split = assign_splits(spec.annotations, ids)
     members = [
         artwork_id
@@ -72,7 +87,7 @@ def choose(spec: ResolvedEvaluateSpec) -> Chosen:
         )
     members_kept = members[: spec.limit]
     return Chosen(
-        table.filter(pc.is_in(table.column("artwork_id"), pa.array(members_kept, pa.string()))),
+        table.filter(pc.is_in(table.column(ARTWORK_ID), pa.array(members_kept, pa.string()))),
         {artwork_id: content[artwork_id] for artwork_id in members_kept},
         [artwork_id for artwork_id in ids if artwork_id not in content],
         {
@@ -97,7 +112,10 @@ def run_evaluation(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Cho
     key = partial(layout.evaluation_key, spec.run_id)
     store.put(key("spec.yaml"), spec_yaml(spec).encode())
     counter = start_counter()
-    scores, rejects = predict(scoring_run(spec), recipe, chosen.content, store, counter)
+    run = ScoringRun(
+        run_id=spec.run_id, input=spec.annotations.images, output=spec.output, fetch=spec.fetch, stall_minutes=spec.stall_minutes
+    )
+    scores, rejects = predict(run, recipe, chosen.content, store, counter)
     rejects = pa.concat_tables([rejects, vanished(spec, recipe, chosen, source, scores, rejects)])
     put_table(store, key("rejects.parquet"), rejects)
     num_planned = chosen.annotations.num_rows
@@ -121,31 +139,20 @@ def run_evaluation(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Cho
     return evaluation
 
 
-def scoring_run(spec: ResolvedEvaluateSpec) -> ScoringRun:
-    """As the score job would score the same artworks with the same model."""
-    return ScoringRun(
-        run_id=spec.run_id,
-        input=spec.annotations.images,
-        output=spec.output,
-        fetch=spec.fetch,
-        stall_minutes=spec.stall_minutes,
-    )
-
-
 def vanished(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Chosen, source: Store, *seen: pa.Table) -> pa.Table:
     """Rejects for the annotated artworks that are not there, and for chosen ones that went before the pipeline listed them."""
-    gone = set(chosen.content) - {artwork_id for table in seen for artwork_id in table.column("artwork_id").to_pylist()}
-    same = {"etag": "", "reject_class": RejectClass.MISSING.value, "message": "annotated, but not in the listing", "attempts": 0}
-    same |= {"model_id": recipe.identity.model_id, "reason": Reason.NEW.value, "run_id": spec.run_id, "rejected_at": datetime.now(UTC)}
-    rows = [{"artwork_id": name, "uri": source.uri_of(name), **same} for name in [*chosen.vanished, *sorted(gone)]]
+    gone = set(chosen.content) - {artwork_id for table in seen for artwork_id in table.column(ARTWORK_ID).to_pylist()}
+    same = {ETAG: "", REJECT_CLASS: RejectClass.MISSING.value, MESSAGE: "annotated, but not in the listing", ATTEMPTS: 0}
+    same |= {MODEL_ID: recipe.identity.model_id, REASON: Reason.NEW.value, RUN_ID: spec.run_id, REJECTED_AT: datetime.now(UTC)}
+    rows = [{ARTWORK_ID: name, URI: source.uri_of(name), **same} for name in [*chosen.vanished, *sorted(gone)]]
     return pa.Table.from_pylist(rows, reject_schema())
 
 
 def terms_of(spec: ResolvedEvaluateSpec, recipe: EngineRecipe, chosen: Chosen, compared: Compared, counter: ProgressCounter) -> Terms:
     """Return the theory's terms of `theory_limit` artworks with all three texts, drawn by their content; of none where none has them."""
-    texts = compared.people.select(["artwork_id", *CRITIQUE_PARTS]).to_pylist()
+    texts = compared.people.select([ARTWORK_ID, *CRITIQUE_PARTS]).to_pylist()
     rows = [row for row in texts if all((row[part] or "").strip() for part in CRITIQUE_PARTS)]
-    rows.sort(key=lambda row: (chosen.content[row["artwork_id"]], row["artwork_id"]))
+    rows.sort(key=lambda row: (chosen.content[row[ARTWORK_ID]], row[ARTWORK_ID]))
     rows = rows[: spec.theory_limit]
     if not (rows and recipe.open_network):
         return {}
@@ -189,16 +196,16 @@ def build_report(
         **facts,
     )
     document = {
-        "run_id": spec.run_id,
+        RUN_ID: spec.run_id,
         "identity": asdict(recipe.identity),
         "engine": recipe.description,
         "split": spec.split,
-        "seconds": (report.finished_at - started_at).total_seconds(),
+        "seconds": report.seconds,
         "annotations": {**chosen.facts, "num_vanished": len(chosen.vanished)},
         "num_planned": chosen.annotations.num_rows,
         **metrics_document(compared, facts, rejects),
         "theory": theory[1] if theory else None,
-        "misses": [{"artwork_id": miss.artwork_id, "human": miss.human, "predicted": miss.predicted} for miss in shown],
+        "misses": [{ARTWORK_ID: miss.artwork_id, "human": miss.human, "predicted": miss.predicted} for miss in shown],
     }
     return Evaluation(report, document)
 

@@ -9,9 +9,11 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import FetchSpec
+from artquant.core.schema import ARTWORK_ID, ETAG, PIXELS, REJECT_CLASS
 from artquant.pipelines.frame import Batch
 from artquant.pipelines.in_hand import of_this_worker
 from artquant.pipelines.loader import Loader
+from artquant.pipelines.sizing import share_of
 from artquant.pipelines.stages import batched
 
 _BLOCK_BYTES = 16 << 20
@@ -26,8 +28,8 @@ class ReadStage:
 
     def __call__(self, batch: Batch) -> Iterator[Batch]:
         for number in batch["id"].tolist():
-            pixels, loading = self.loader.begin([{"artwork_id": name, "etag": ""} for name in self.blocks[number]])
-            yield {"is_there": np.array([not loaded.result()["reject_class"] for loaded in loading]), "pixels": pixels}
+            pixels, loading = self.loader.begin([{ARTWORK_ID: name, ETAG: ""} for name in self.blocks[number]])
+            yield {"is_there": np.array([not loaded.result()[REJECT_CLASS] for loaded in loading]), PIXELS: pixels}
 
 
 @dataclass(frozen=True)
@@ -47,13 +49,21 @@ class PictureFeed:
         block_rows = max(1, min(_BLOCK_BYTES // (size * size * 3), len(artwork_ids)))
         num_blocks = -(-len(artwork_ids) // block_rows)
         context.target_max_block_size = max(1 << 20, 2 * block_rows * size * size * 3)
+        num_workers = self.fetch.num_workers or 1
         dataset = ray.data.range(num_blocks, override_num_blocks=num_blocks).map_batches(
             ReadStage,
             # The ids travel by reference: a list of them may be long.
-            fn_constructor_args=({"ids": ray.put(list(artwork_ids))}, block_rows, self.images_uri, size, self.fetch, self.stall_seconds),
+            fn_constructor_args=(
+                {"ids": ray.put(list(artwork_ids))},
+                block_rows,
+                self.images_uri,
+                size,
+                share_of(self.fetch, num_workers),
+                self.stall_seconds,
+            ),
             batch_size=1,
-            compute=ActorPoolStrategy(size=self.fetch.num_workers or 1),
+            compute=ActorPoolStrategy(size=num_workers),
             num_cpus=0.5,
         )
         for batch in dataset.iter_batches(batch_size=batch_size, batch_format="numpy", prefetch_batches=2):
-            yield batch["pixels"], batch["is_there"]
+            yield batch[PIXELS], batch["is_there"]

@@ -20,9 +20,11 @@ from typing import NamedTuple, TypeVar
 
 from artquant.core.errors import Reject, RunFailed
 from artquant.core.schema import RejectClass
+from artquant.engines.halving import is_out_of_memory
 
 T = TypeVar("T")
 
+FETCHING, _NO_ANSWER = "fetching", "no answer within"
 OPENING, IDLE = "opening the engine", "between two artworks"
 MAX_OPENINGS = 3  # a process that dies three times before its engine is open will not open it the fourth time
 MAX_DEATHS_AT_FIRST = 5  # in a row, while it never brought an artwork through: then it is not the artworks
@@ -50,6 +52,7 @@ class InHand:
         self.poison: dict[Task, str] = {}
         self.deaths: Counter[str] = Counter()  # by what was done, in a row
         self.succeeded: set[str] = set()  # what was done, once at least
+        self.num_out_of_memory = 0  # deaths for want of memory, of all processes before this
         self.news: list[str] = []  # what to report about the deaths before this process
         self._own = threading.local()
         self._changed = threading.Condition()
@@ -94,7 +97,7 @@ class InHand:
         """Call `action(indices)`, which returns as many results, for all artworks together; for a suspect alone. Poison gets a Reject."""
         tasks = [Task(doing, artwork_id) for artwork_id in artwork_ids]
         results: dict[int, T | Reject] = {
-            i: Reject(RejectClass.POISON, self.poison[task]) for i, task in enumerate(tasks) if task in self.poison
+            i: Reject(_class_of(task, self.poison[task]), self.poison[task]) for i, task in enumerate(tasks) if task in self.poison
         }
         for i, task in enumerate(tasks):
             if task in self.suspects:
@@ -123,8 +126,9 @@ class InHand:
             is_stalled = stack.exists() and stack.stat().st_size > 0
             words = self.folder / "last_words"
             how = " ".join(words.read_text().split())[:300] if words.exists() else "the process died"
-            how = f"no answer within {self.stall_seconds / 60:g} minutes" if is_stalled else how
+            how = f"{_NO_ANSWER} {self.stall_seconds / 60:g} minutes" if is_stalled else how
             words.unlink(missing_ok=True)
+            self.num_out_of_memory = saved["num_out_of_memory"] + is_out_of_memory(how)
             entries = [json.loads(text) for path in self.folder.glob("*.entry") if (text := _whole_json(path))]
             self._conclude(how, entries)
         for path in self.folder.glob("*.entry"):
@@ -140,7 +144,7 @@ class InHand:
             task = held[0]
             self.suspects.discard(task)
             self.poison[task] = f"{how} while {task.doing} this artwork alone"
-            self.news.append(f"{task.artwork_id} is rejected as poison: {self.poison[task]}.")
+            self.news.append(f"{task.artwork_id} is rejected as {_class_of(task, how)}: {self.poison[task]}.")
         elif held:
             self.suspects |= set(held)
             named = ", ".join(task.artwork_id for task in held[:5]) + (f" and {len(held) - 5} more" if held[5:] else "")
@@ -157,12 +161,25 @@ class InHand:
                     "look at the engine, at the memory it needs and at Ray's logs."
                 )
 
+    def verdicts(self) -> dict[str, list[list[str]]]:
+        """Return the suspects and the poison, as :meth:`learn` takes them."""
+        return {
+            "suspects": [list(task) for task in sorted(self.suspects)],
+            "poison": [[*task, why] for task, why in sorted(self.poison.items())],
+        }
+
+    def learn(self, verdicts: dict[str, list[list[str]]]) -> None:
+        """Take over what another worker found out."""
+        self.poison |= {Task(doing, artwork_id): why for doing, artwork_id, why in verdicts["poison"]}
+        self.suspects |= {Task(doing, artwork_id) for doing, artwork_id in verdicts["suspects"]}
+        self.suspects -= self.poison.keys()
+        self._save()
+
     def _save(self) -> None:
-        document = {
-            "suspects": sorted(self.suspects),
-            "poison": sorted((*task, why) for task, why in self.poison.items()),
+        document = self.verdicts() | {
             "deaths": self.deaths,
             "succeeded": sorted(self.succeeded),
+            "num_out_of_memory": self.num_out_of_memory,
         }
         draft = self.folder / "state.draft"
         draft.write_text(json.dumps(document))
@@ -180,6 +197,11 @@ class InHand:
             if time.monotonic() - oldest > self.stall_seconds:
                 faulthandler.dump_traceback(file=self._stack)
                 os._exit(1)
+
+
+def _class_of(task: Task, why: str) -> RejectClass:
+    """Return timeout where the store did not answer for the object, which it may tomorrow; poison for all else."""
+    return RejectClass.TIMEOUT if task.doing == FETCHING and why.startswith(_NO_ANSWER) else RejectClass.POISON
 
 
 def _whole_json(entry: Path) -> str:

@@ -1,5 +1,6 @@
 """Keys in, pixels out: fetch and decode on threads."""
 
+import math
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,25 +11,30 @@ import numpy as np
 from artquant.config import FetchSpec
 from artquant.core.errors import Reject
 from artquant.core.memory import decode_budget, keep_freed_memory
+from artquant.core.schema import ARTWORK_ID, ATTEMPTS, ETAG, HEIGHT, MESSAGE, REJECT_CLASS, SIZE_BYTES, URI, WIDTH
 from artquant.images import square as images
-from artquant.pipelines.in_hand import InHand
+from artquant.pipelines.in_hand import FETCHING, InHand
 from artquant.storage.address import locate
-from artquant.storage.store import Fetched, open_store
+from artquant.storage.budget import BUDGET
+from artquant.storage.store import Fetched, Store, open_store
 
 MAX_UNDECODED_BYTES = 1 << 29  # 64 objects of 8 MB
 
 
 class Loader:
-    """Fetches artworks of one collection on some threads and decodes them on others, in the order in which they are asked for.
+    """Fetches artworks of some collections on some threads and decodes them on others, in the order in which they are asked for.
 
     A thread that waits for the store and one that decodes are never the same: with many of both in one pool they fight for the GIL.
     """
 
-    def __init__(self, input_uri: str | None, image_size: int, spec: FetchSpec, in_hand: InHand | None = None):
+    def __init__(self, inputs: str | tuple[str, ...] | None, image_size: int, spec: FetchSpec, in_hand: InHand | None = None):
         import torch
 
         keep_freed_memory()
-        self.store = open_store(input_uri) if input_uri else None  # none: each row has an address of its own
+        BUDGET.limit(spec.max_requests_per_second)
+        self.store = open_store(inputs) if isinstance(inputs, str) else None
+        # Several inputs: an address is one of them and the id behind it. None: each row has an address of its own.
+        self.stores = {store.uri_of(""): store for store in map(open_store, inputs)} if isinstance(inputs, tuple) else {}
         self.image_size, self.spec, self.in_hand = image_size, spec, in_hand
         self.fetchers = ThreadPoolExecutor(spec.threads)
         # The resize runs on torch, whose own threads would compete with these.
@@ -66,32 +72,47 @@ class Loader:
 
     def _fetch(self, row: dict[str, Any], arriving: Future[Fetched]) -> None:
         try:
-            store, key = (self.store, row["artwork_id"]) if self.store else locate(row["uri"])
-            fetched = store.fetch(
-                key,
-                attempts=self.spec.attempts,
-                patience_seconds=self.spec.patience_seconds,
-                timeout_seconds=self.spec.timeout_seconds,
-                size_bytes=row.get("size_bytes"),
-                etag=row["etag"],
-            )
+            fetched: Fetched | Reject
+            if self.in_hand:  # a file system that never answers, or an object that is too large for this process, costs itself alone
+                (fetched,) = self.in_hand.handle(FETCHING, [row[ARTWORK_ID]], lambda _: [self._get(row)])
+            else:
+                fetched = self._get(row)
+            if isinstance(fetched, Reject):
+                raise fetched
             arriving.set_result(fetched)
         except BaseException as error:
             arriving.set_exception(error)
 
+    def _get(self, row: dict[str, Any]) -> Fetched:
+        store, key = self._place(row)
+        return store.fetch(
+            key,
+            attempts=self.spec.attempts,
+            # Trouble that passes is over, or a reject, before anybody takes it for a stall.
+            patience_seconds=min(self.spec.patience_seconds, self.in_hand.stall_seconds / 2 if self.in_hand else math.inf),
+            timeout_seconds=self.spec.timeout_seconds,
+            size_bytes=row.get(SIZE_BYTES),
+            etag=row[ETAG],
+        )
+
+    def _place(self, row: dict[str, Any]) -> tuple[Store, str]:
+        key = row[ARTWORK_ID]
+        store = self.store or self.stores.get(row[URI].removesuffix(key))
+        return (store, key) if store else locate(row[URI])
+
     def _decode(self, row: dict[str, Any], arriving: Future[Fetched], pixels: np.ndarray) -> dict[str, Any]:
-        etag, attempts, width, height = row["etag"], 1, 0, 0
-        why = {"reject_class": "", "message": ""}
+        etag, attempts, width, height = row[ETAG], 1, 0, 0
+        why = {REJECT_CLASS: "", MESSAGE: ""}
         try:
             data, etag, attempts = arriving.result()
-            width, height = self._load(row["artwork_id"], data, pixels)
+            width, height = self._load(row[ARTWORK_ID], data, pixels)
         except Reject as reject:
-            why = {"reject_class": reject.reject_class.value, "message": reject.message}
-            attempts = getattr(reject, "attempts", attempts)
+            why = {REJECT_CLASS: reject.reject_class.value, MESSAGE: reject.message}
+            attempts = getattr(reject, ATTEMPTS, attempts)
             pixels[:] = 0
         finally:
             self._fetch_next(1, _planned_bytes(row))
-        return {"etag": etag, "width": width, "height": height, "attempts": attempts} | why
+        return {ETAG: etag, WIDTH: width, HEIGHT: height, ATTEMPTS: attempts} | why
 
     def _load(self, artwork_id: str, data: bytes, pixels: np.ndarray) -> tuple[int, int]:
         """Load one artwork and return its width and height; it is in hand meanwhile. Raises Reject."""
@@ -118,4 +139,4 @@ class Loader:
 
 
 def _planned_bytes(row: dict[str, Any]) -> int:
-    return row.get("size_bytes") or 0
+    return row.get(SIZE_BYTES) or 0

@@ -1,14 +1,18 @@
 """Whether a candidate becomes current: both models judged on the held-out artworks, and the page that shows it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from artquant.agreement import metrics
 from artquant.annotations.split import Splits
 from artquant.config import ResolvedTrainSpec
+from artquant.core.errors import Reject
+from artquant.core.schema import ARTWORK_ID, PROBABILITY_COLUMNS, SCORE
+from artquant.engines.golden import MAX_PICTURES, MIN_PICTURES, GoldenSet, precision_of
 from artquant.engines.recipe import EngineRecipe
+from artquant.images import square
 from artquant.pipelines.run import ScoringRun, predict
 from artquant.progress.stages import start_counter
 from artquant.records.training import Flip, ShadowReport, Verdict
@@ -22,19 +26,28 @@ CANDIDATE, CURRENT = "candidate", "current"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The N test artworks that all models could score: their ids, people's scores (N,), and each model's (N,)."""
+    """The N test artworks that all models could score: their ids, people's scores (N,), and each model's (N,).
+
+    golden: the candidate's five probabilities of some artworks of the validation split, by id.
+    """
 
     ids: list[str]
     human: np.ndarray
     scores: Mapping[str, np.ndarray]
+    golden: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def score_held_out(spec: ResolvedTrainSpec, splits: Splits, recipes: Mapping[str, EngineRecipe]) -> HeldOut:
-    """Scores the test split with each model by the score job's own chain. Ray is running. Raises RunFailed."""
+    """Scores the test split with each model by the score job's own chain, and what may become the candidate's golden set with it.
+
+    Ray is running. Raises RunFailed.
+    """
     store = open_store(spec.output)
-    ids = splits.test.column("artwork_id").to_pylist()
+    ids = splits.test.column(ARTWORK_ID).to_pylist()
     content = {artwork_id: splits.content[artwork_id] for artwork_id in ids}
     by_model: dict[str, dict[str, float]] = {}
+    golden: dict[str, np.ndarray] = {}
+    chosen = spread(splits)
     for name, recipe in recipes.items():
         run = ScoringRun(
             run_id=f"{spec.run_id}-{name}",
@@ -43,13 +56,39 @@ def score_held_out(spec: ResolvedTrainSpec, splits: Splits, recipes: Mapping[str
             fetch=spec.fetch,
             stall_minutes=spec.stall_minutes,
         )
-        scores, _ = predict(run, recipe, content, store, start_counter())
-        by_model[name] = dict(zip(scores.column("artwork_id").to_pylist(), scores.column("score").to_pylist(), strict=True))
-    human = dict(zip(ids, splits.test.column("score").to_pylist(), strict=True))
+        more = {artwork_id: splits.content[artwork_id] for artwork_id in chosen if name == CANDIDATE}
+        scores, _ = predict(run, recipe, content | more, store, start_counter())
+        rows = scores.select([ARTWORK_ID, *PROBABILITY_COLUMNS]).to_pylist() if more else []
+        golden |= {row[ARTWORK_ID]: np.array([row[column] for column in PROBABILITY_COLUMNS]) for row in rows if row[ARTWORK_ID] in more}
+        by_model[name] = dict(zip(scores.column(ARTWORK_ID).to_pylist(), scores.column(SCORE).to_pylist(), strict=True))
+    human = dict(zip(ids, splits.test.column(SCORE).to_pylist(), strict=True))
     common = [i for i in ids if human[i] is not None and all(i in scores for scores in by_model.values())]
-    return HeldOut(
-        common, np.array([human[i] for i in common]), {name: np.array([scores[i] for i in common]) for name, scores in by_model.items()}
-    )
+    by_artwork = {name: np.array([scores[i] for i in common]) for name, scores in by_model.items()}
+    return HeldOut(common, np.array([human[i] for i in common]), by_artwork, golden)
+
+
+def spread(splits: Splits) -> list[str]:
+    """Return ids of the validation split, from the lowest score to the highest in even steps: as many as a golden set has."""
+    order = np.argsort(splits.validation.column(SCORE).to_numpy(zero_copy_only=False), kind="stable")
+    places = np.linspace(0, len(order) - 1, min(MAX_PICTURES, len(order))).round().astype(int)
+    ids: list[str] = splits.validation.column(ARTWORK_ID).take(order[places]).to_pylist()
+    return ids
+
+
+def golden_set(spec: ResolvedTrainSpec, recipe: EngineRecipe, tested: HeldOut) -> GoldenSet | None:
+    """Return the candidate's golden set; None where too few of its pictures can be read."""
+    source, pixels, probabilities = open_store(spec.annotations.images), [], []
+    for artwork_id, expected in sorted(tested.golden.items()):
+        try:
+            data = source.get(artwork_id)
+            picture = square.load(data, recipe.image_size, max_pixels=spec.fetch.max_pixels, fast=not spec.fetch.full_decode)
+        except Reject:  # gone since it was scored: the others do
+            continue
+        pixels.append(picture.pixels)
+        probabilities.append(expected)
+    if len(pixels) < MIN_PICTURES:
+        return None
+    return GoldenSet.of(np.stack(pixels), np.stack(probabilities), precision_of(recipe.engine))
 
 
 def judge(spec: ResolvedTrainSpec, current: str | None, tested: HeldOut, shadow_uri: str) -> Verdict:

@@ -6,7 +6,7 @@ import numpy as np
 
 from artquant.config import ReviewSpec
 from artquant.core.scale import Scale, score_statistics
-from artquant.core.schema import CRITIQUE_PARTS, CRITIQUE_STATUS, PROBABILITY_COLUMNS, SCORE_STD
+from artquant.core.schema import CRITIQUE_PARTS, CRITIQUE_STATUS, NEEDS_REVIEW, OPEN_SET_MASS, PROBABILITY_COLUMNS, SCORE_STD
 from artquant.engines import Assessment
 
 
@@ -18,7 +18,7 @@ def score_columns(assessments: list[tuple[Assessment, int]], scale: Scale, revie
     needs_review = (mass < review.min_open_set_mass) | (statistics[SCORE_STD] > review.max_score_std)
     columns = {name: values.tolist() for name, values in statistics.items()}
     columns |= {name: probabilities[:, i].tolist() for i, name in enumerate(PROBABILITY_COLUMNS)}
-    columns |= {"open_set_mass": mass.tolist(), "needs_review": needs_review.tolist()}
+    columns |= {OPEN_SET_MASS: mass.tolist(), NEEDS_REVIEW: needs_review.tolist()}
     critiques = [assessment.critiques[row] or {} for assessment, row in assessments]
     columns |= {part: [critique.get(part) for critique in critiques] for part in CRITIQUE_PARTS}
     return columns | {CRITIQUE_STATUS: [assessment.critique_statuses[row] for assessment, row in assessments]}

@@ -5,7 +5,7 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from ray.data import ActorPoolStrategy, DataContext
 from artquant.config import EngineSpec, FetchSpec, FitSpec, ReviewSpec
 from artquant.core.errors import Reject, RunFailed, UserError, root_cause
 from artquant.core.schema import ARTWORK_ID
+from artquant.engines.open import NUM_THREADS
 from artquant.engines.recipe import EngineRecipe
-from artquant.pipelines.sizing import BLOCK_BYTES, FETCH_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task
+from artquant.pipelines.sizing import BLOCK_BYTES, FETCH_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task, share_of
 from artquant.pipelines.stages import FetchAndScoreStage, FetchSettings, FetchStage, ScoreSettings, ScoreStage, scoring_stage
 from artquant.progress.stages import Counter as ProgressCounter
 from artquant.progress.stages import show_progress
@@ -28,6 +29,7 @@ from artquant.results.catalog import Source, read_catalog
 from artquant.results.ledger import Night
 from artquant.results.plan import Plan, draft_plan, store_plan
 from artquant.results.rows import outcome_schema, split
+from artquant.storage.budget import BUDGET
 from artquant.storage.store import Store
 
 
@@ -37,7 +39,7 @@ class ScoringRun:
     `run_id`."""
 
     run_id: str
-    input: str | None
+    input: str | tuple[str, ...] | None
     output: str
     fetch: FetchSpec
     stall_minutes: float
@@ -79,6 +81,8 @@ def execute(
     assert engine.batch_size
     num_fetch = fetch_workers(run.fetch, engine, int(ray.cluster_resources().get("CPU", 1)))
     batch_size, stall_seconds = engine.batch_size, run.stall_minutes * 60
+    shared = share_of(run.fetch, 1 + (num_fetch or engine.num_workers))  # this process is one of them
+    suspicions = f"{run.output}/{layout.suspicions_prefix(plan_key)}"
     block_rows = rows_per_block(num_planned, batch_size, engine.num_workers, image_bytes) if num_fetch else batch_size
     fetch = FetchSettings(
         input=run.input,
@@ -87,9 +91,10 @@ def execute(
         shards=tuple(shard_rows),
         image_size=recipe.image_size,
         block_rows=block_rows,
-        fetch=run.fetch,
+        fetch=shared,
         stall_seconds=stall_seconds,
         counter=counter,
+        suspicions=suspicions,
     )
     score = ScoreSettings(
         open_engine=recipe.open,
@@ -100,13 +105,14 @@ def execute(
         run_id=run.run_id,
         stall_seconds=stall_seconds,
         counter=counter,
+        suspicions=suspicions,
     )
     engines: dict[str, Any] = {
         "compute": ActorPoolStrategy(size=engine.num_workers),
         "num_cpus": engine.num_cpus,
         "num_gpus": engine.num_gpus or None,
     }
-    engine_threads = 2 if engine.name == "vllm" else 1  # the next block's images fill the places that the last of this one leave
+    engine_threads = NUM_THREADS.get(engine.name, 1)
     shards = shards_per_task(num_planned, len(shard_rows), num_fetch or engine.num_workers)
     # A task that is tried again must cut its rows as before. Outcomes are small: those of a task are one block.
     with data_context(block_rows * image_bytes if num_fetch else BLOCK_BYTES, is_ordered=False):
@@ -130,10 +136,15 @@ def execute(
             dataset = dataset.map_batches(FetchAndScoreStage, fn_constructor_args=stages, batch_size=shards, max_concurrency=2, **engines)
         with show_progress(counter, num_planned, scoring_stage(engine.critique)):
             try:
-                for outcomes in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
-                    on_outcomes(outcomes)
+                BUDGET.limit(shared.max_requests_per_second)
+                batches = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+                with closing(batches):  # type: ignore[type-var]  # a generator: the workers end with it, whatever ends this
+                    for outcomes in batches:
+                        on_outcomes(outcomes)
             except (ray.exceptions.RayError, RuntimeError) as error:
                 raise RunFailed(f"The pipeline failed and nothing was published: {root_cause(error)}") from error
+            finally:
+                BUDGET.limit(run.fetch.max_requests_per_second)
 
 
 def predict(
@@ -148,7 +159,7 @@ def predict(
         with tempfile.TemporaryDirectory() as folder, read_catalog(Source("input", str(run.input))) as catalog:
             chosen = pa.array(content, pa.string())
             wanted = (table.filter(pc.is_in(table.column(ARTWORK_ID), chosen)) for table in catalog)
-            night = Night(recipe.identity, {}, "")
+            night = Night(recipe.identity, {}, frozenset())
             draft = draft_plan((table for table in wanted if table.num_rows), store, None, night, Path(folder))
             store_plan(store, key, draft)
         plan = Plan(store, key)

@@ -15,6 +15,12 @@ def fetch_workers(spec: FetchSpec, engine: EngineSpec, num_cpus: int) -> int:
     return max(1, num_cpus // 2) if engine.num_gpus else 0
 
 
+def share_of(spec: FetchSpec, num_processes: int) -> FetchSpec:
+    """Return the settings of each of so many processes that share the run's budget of requests."""
+    limit = spec.max_requests_per_second
+    return spec.model_copy(update={"max_requests_per_second": limit / num_processes}) if limit else spec
+
+
 def lacking(fetch: FetchSpec, engine: EngineSpec, num_cpus: float, num_gpus: float, fit: FitSpec | None = None) -> str | None:
     """Say why a run would wait for ever with so many CPUs and GPUs, and what to do; None if they suffice."""
     num_fetch = fetch_workers(fetch, engine, int(num_cpus))

@@ -15,7 +15,7 @@ from artquant.core import schema
 from artquant.core.errors import Reject
 from artquant.core.identity import Identity
 from artquant.engines import Engine
-from artquant.engines.halving import assess_each
+from artquant.engines.halving import BatchLimit, assess_each
 from artquant.pipelines.frame import Batch, Stage
 from artquant.pipelines.in_hand import OPENING
 from artquant.pipelines.loader import Loader
@@ -23,6 +23,7 @@ from artquant.pipelines.rows import score_columns
 from artquant.progress.stages import Counter
 from artquant.results.plan import Plan
 from artquant.results.rows import outcome_schema
+from artquant.storage.budget import BUDGET
 from artquant.storage.store import open_store
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class FetchSettings:
     """What a worker that fetches and decodes is started with. `shards`: those that are due, by their place in the data set; `block_rows`:
     artworks in a block of its output."""
 
-    input: str | None
+    input: str | tuple[str, ...] | None
     output: str
     plan_key: str
     shards: tuple[int, ...]
@@ -48,6 +49,7 @@ class FetchSettings:
     fetch: FetchSpec
     stall_seconds: float
     counter: Counter
+    suspicions: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class ScoreSettings:
     run_id: str
     stall_seconds: float
     counter: Counter
+    suspicions: str = ""
 
 
 class FetchStage(Stage[Batch, Batch]):
@@ -89,6 +92,9 @@ class FetchStage(Stage[Batch, Batch]):
             yield {name: np.array([row[name] for row in columns]) for name in columns[0]} | {schema.PIXELS: pixels}
             current = following
 
+    def news(self) -> tuple[float, int]:
+        return BUDGET.drain(), 0
+
     def count(self, output: Batch) -> tuple[int, int]:
         return len(output[schema.PIXELS]), 0  # what cannot be decoded is counted with the scores, once
 
@@ -106,6 +112,24 @@ class ScoreStage(Stage[Batch, pa.Table]):
         with self.in_hand.holding(OPENING):
             self.engine = settings.open_engine()
         self.settings = settings
+        # An engine that dies of a full memory, as vLLM does, takes its process along: the next one begins with less.
+        died = self.in_hand.num_out_of_memory
+        self.limit = BatchLimit(max(1, settings.batch_size >> died) if died else None)
+        self.num_shrunk = 0
+        if died:
+            self.say_limit()
+
+    def say_limit(self) -> None:
+        self.settings.counter.note.remote(
+            f"Memory does not hold {self.settings.batch_size} images at a time: this worker scores {self.limit.size} from now on; "
+            f"engine.batch_size={self.limit.size} spares the failed tries."
+        )
+
+    def news(self) -> tuple[float, int]:
+        num, self.num_shrunk = self.limit.num_shrunk - self.num_shrunk, self.limit.num_shrunk
+        if num:
+            self.say_limit()
+        return 0.0, num
 
     def process(self, batch: Batch) -> Iterator[pa.Table]:
         size = self.settings.batch_size
@@ -121,7 +145,7 @@ class ScoreStage(Stage[Batch, pa.Table]):
 
         def assess(indices: list[int]) -> list[Any]:
             rows = usable[indices]
-            return assess_each(self.engine, pixels if len(rows) == len(pixels) else pixels[rows], settings.critique)
+            return assess_each(self.engine, pixels if len(rows) == len(pixels) else pixels[rows], settings.critique, self.limit)
 
         answers = self.in_hand.handle("scoring", batch[schema.ARTWORK_ID][usable].tolist(), assess)
         outcomes: dict[int, Any] = dict(zip(usable.tolist(), answers, strict=True))

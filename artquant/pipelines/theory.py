@@ -1,7 +1,7 @@
 """The theory's terms of artworks that have descriptions, on Ray Data: fetch, decode and ask the network, in one stage."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import ray
@@ -15,7 +15,7 @@ from artquant.pipelines.frame import Batch, Stage
 from artquant.pipelines.in_hand import OPENING
 from artquant.pipelines.loader import Loader
 from artquant.pipelines.run import data_context
-from artquant.pipelines.sizing import BLOCK_BYTES
+from artquant.pipelines.sizing import BLOCK_BYTES, share_of
 from artquant.progress.stages import Counter, show_progress
 
 BATCH_ROWS = 8  # artworks in one pass: their texts are far longer than a score's prompt
@@ -32,6 +32,7 @@ class TheorySettings:
     fetch: FetchSpec
     stall_seconds: float
     counter: Counter
+    suspicions: str = ""
 
 
 class TheoryStage(Stage[Batch, Batch]):
@@ -76,7 +77,7 @@ def theory_terms(rows: Sequence[dict[str, str]], settings: TheorySettings, engin
     with data_context(BLOCK_BYTES, is_ordered=False), show_progress(settings.counter, len(rows), THEORY):
         dataset = ray.data.from_items(list(rows), override_num_blocks=num_batches).map_batches(
             TheoryStage,
-            fn_constructor_args=(settings,),
+            fn_constructor_args=(replace(settings, fetch=share_of(settings.fetch, engine.num_workers)),),
             batch_size=BATCH_ROWS,
             compute=ActorPoolStrategy(size=min(engine.num_workers, num_batches)),
             num_cpus=engine.num_cpus,

@@ -9,16 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from artquant.agreement import metrics
 from artquant.annotations.split import Splits
 from artquant.config import PlacedTrainSpec, ResolvedTrainSpec, spec_yaml
 from artquant.core.errors import UserError
+from artquant.core.scale import Scale
+from artquant.core.schema import LEVELS, SCORE
 from artquant.engines.open import resolve
 from artquant.engines.recipe import EngineRecipe
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.location import local_folder
+from artquant.model.location import GOLDEN, local_folder
 from artquant.pipelines.feed import PictureFeed
-from artquant.pipelines.promotion import CANDIDATE, CURRENT, judge, score_held_out, shadow_report
+from artquant.pipelines.promotion import CANDIDATE, CURRENT, golden_set, judge, score_held_out, shadow_report
 from artquant.pipelines.run import check_capacity, warn_only
 from artquant.records.training import LossPoint, TrainingReport, Validation
 from artquant.registry import Registry
@@ -55,12 +60,12 @@ def check(spec: PlacedTrainSpec, splits: Splits) -> None:
 
 def run_digest(spec: PlacedTrainSpec, splits: Splits, checkpoint: Checkpoint | None) -> str:
     """Digest all that determines the weights: data, settings, and the checkpoint that training continues from."""
-    given = spec.model_dump(
+    settings = spec.model_dump(
         mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base", "engine", "stall_minutes"}
     )
-    given["fit"] = {name: value for name, value in given["fit"].items() if name not in ("num_gpus", "num_cpus", "max_failures")}
+    settings["fit"] = {name: value for name, value in settings["fit"].items() if name not in ("num_gpus", "num_cpus", "max_failures")}
     content = sorted(splits.content.items())
-    document = json.dumps([given, splits.annotations.digest, content, checkpoint.model_digest if checkpoint else None], sort_keys=True)
+    document = json.dumps([settings, splits.annotations.digest, content, checkpoint.model_digest if checkpoint else None], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()[:12]
 
 
@@ -118,14 +123,20 @@ def run_training(
     card = {
         "model_digest": Checkpoint.open(location).model_digest,
         "parent": {"location": checkpoint.location, "digest": checkpoint.model_digest} if checkpoint else None,
-        "data": {"digest": splits.annotations.digest, "num_train": len(splits.train), "num_test": len(splits.test)},
+        "data": {
+            "digest": splits.annotations.digest,
+            "num_train": len(splits.train),
+            "num_test": len(splits.test),
+            "level_shares": level_shares(splits.train, Scale(tuple(spec.annotations.level_values))),
+        },
         "run_digest": digest,
         "code": code_version(),
         "config": spec.model_dump(mode="json"),
         "metrics": {name: interval._asdict() for name, interval in test.items()},
         "best_step": history.best_step,
     }
-    registry.publish(spec.run_id, Path(local_folder(location)), card)
+    golden = golden_set(spec, recipes[CANDIDATE], tested)
+    registry.publish(spec.run_id, Path(local_folder(location)), card, beside={GOLDEN: golden.to_bytes()} if golden else None)
     if verdict.promoted:
         registry.promote(spec.run_id)
     report = facts(history, status="trained", model_id=spec.run_id, model_uri=registry.uri_of(spec.run_id), test=test, verdict=verdict)
@@ -144,6 +155,13 @@ def run_training(
             shadow = shadow_report(spec, current, verdict, tested)
             state.store.put("shadow.html", render_shadow(shadow).encode())
     return Trained(report, document)
+
+
+def level_shares(train: pa.Table, scale: Scale) -> list[float]:
+    """Return the share of each level among the training labels, best first; later runs are compared with it."""
+    scores = train.column(SCORE).to_numpy(zero_copy_only=False)
+    levels = scale.level(scores[np.isfinite(scores)])
+    return [float(np.mean(levels == level)) if len(levels) else 0.0 for level in LEVELS]
 
 
 def training_report(spec: ResolvedTrainSpec, splits: Splits, started_at: datetime, history: History, **known: Any) -> TrainingReport:

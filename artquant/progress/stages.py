@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artquant.core.format import rate
+from artquant.core.memory import peak_bytes
 from artquant.progress.display import RemoteMethod, beside
 
 
@@ -22,8 +23,11 @@ class StageCount:
     num_rows: int = 0
     num_rejected: int = 0
     busy_seconds: float = 0.0  # summed over the stage's workers
+    throttled_seconds: float = 0.0  # of waiting for an overloaded store, summed over their threads
+    num_shrunk: int = 0  # how often a worker made its batches smaller, for want of memory
     first_at: float = 0.0  # monotonic seconds of the counter's process
     last_at: float = 0.0
+    peak_bytes: int = 0  # of the stage's largest process
 
 
 class ProgressCounter:
@@ -33,12 +37,24 @@ class ProgressCounter:
         self.stages: dict[str, StageCount] = {}
         self.notes: list[str] = []
 
-    def add(self, stage: str, num_rows: int, busy_seconds: float, num_rejected: int = 0) -> None:
+    def add(
+        self,
+        stage: str,
+        num_rows: int,
+        busy_seconds: float,
+        num_rejected: int = 0,
+        throttled_seconds: float = 0.0,
+        num_shrunk: int = 0,
+        peak_bytes: int = 0,
+    ) -> None:
         count = self.stages.setdefault(stage, StageCount(first_at=time.monotonic() - busy_seconds))
         count.num_rows += num_rows
         count.num_rejected += num_rejected
         count.busy_seconds += busy_seconds
+        count.throttled_seconds += throttled_seconds
+        count.num_shrunk += num_shrunk
         count.last_at = time.monotonic()
+        count.peak_bytes = max(count.peak_bytes, peak_bytes)
 
     def note(self, text: str) -> None:
         """Note something that a person who watches should read."""
@@ -89,22 +105,28 @@ class StageReport:
     def __init__(self, counter: Counter, stage: str):
         self.counter, self.stage = counter, stage
         self.sent_at = time.monotonic()
-        self.held = (0, 0.0, 0)
+        self.held = self.nothing = (0, 0.0, 0, 0.0, 0)
         self.lock = threading.Lock()
 
-    def add(self, num_rows: int, busy_seconds: float, num_rejected: int) -> None:
+    def add(self, num_rows: int, busy_seconds: float, num_rejected: int, throttled_seconds: float = 0.0, num_shrunk: int = 0) -> None:
         with self.lock:
-            rows, seconds, rejected = self.held
-            self.held = (rows + num_rows, seconds + busy_seconds, rejected + num_rejected)
+            rows, seconds, rejected, throttled, shrunk = self.held
+            self.held = (
+                rows + num_rows,
+                seconds + busy_seconds,
+                rejected + num_rejected,
+                throttled + throttled_seconds,
+                shrunk + num_shrunk,
+            )
         if time.monotonic() - self.sent_at > 0.5:
             self.send()
 
     def send(self) -> None:
         with self.lock:
-            held, self.held = self.held, (0, 0.0, 0)
+            held, self.held = self.held, self.nothing
             self.sent_at = time.monotonic()
-        if held[0]:
-            self.counter.add.remote(self.stage, *held)
+        if held != self.nothing:
+            self.counter.add.remote(self.stage, *held, peak_bytes())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The plain records that the page is drawn from: no behaviour beyond sums, no import beyond the schema."""
+"""The plain records that the page is drawn from: no behaviour beyond sums, no import beyond the schema and the measures."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal, NamedTuple
+
+from artquant.agreement.drift import Check
 
 GROUPS = ("best", "middling", "worst", "most uncertain")  # the gallery's rooms, in the order in which they are shown
 THUMBNAIL_SIZE = 256  # pixels of the long side: 33 pictures of pure noise, the worst there is, leave the page below 1.5 MB
@@ -43,6 +45,8 @@ class StageTime(NamedTuple):
     seconds: float
     num_rows: int
     rows_per_second: float
+    throttled_seconds: float = 0.0  # of waiting for an overloaded store, summed over the threads
+    num_shrunk: int = 0  # how often a worker made its batches smaller, for want of memory
 
 
 class OutputFile(NamedTuple):
@@ -63,6 +67,7 @@ class Findings:
     score_spread: float | None  # the scores' standard deviation about their mean
     histogram_edges: tuple[float, ...]  # B + 1, ascending
     histogram: Mapping[str, tuple[int, ...]]  # level -> B counts; a bin holds its lower edge, the last bin both
+    critiques_by_status: Mapping[str, int]  # the most frequent first
     rejects_by_class: Mapping[str, int]
     reject_examples: Sequence[RejectExample]
     gallery: Mapping[str, Sequence[Artwork]]  # by GROUPS
@@ -78,7 +83,7 @@ class RunReport:
 
     run_id: str
     run_date: date
-    status: Literal["published", "failed"]
+    status: Literal["published", "held", "failed"]
     started_at: datetime
     finished_at: datetime
     input_uri: str
@@ -97,7 +102,11 @@ class RunReport:
     files: Sequence[OutputFile]
     config: Mapping[str, object]
     findings: Findings
-    message: str | None = None  # why the run failed
+    message: str | None = None  # why the run failed, or is held
+    checks: Sequence[Check] = ()  # how it compares with the last run
+    notice: str | None = None  # what a reader must know before believing a score
+    is_model_checked: bool | None = None  # whether engines scored the model's golden set; None: unknown, none was opened to the end
+    throttled_seconds: float = 0.0  # of all stages, and of planning and publishing
 
     @property
     def num_accounted(self) -> int:

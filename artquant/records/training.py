@@ -28,7 +28,7 @@ class LossPoint(NamedTuple):
 class Verdict:
     """The candidate against the model that is current, by SRCC on the same held-out artworks.
 
-    `difference` is candidate less current, `low` to `high` its paired 95 % interval; None where there was nothing to compare with.
+    `difference` is candidate minus current, `low` to `high` its paired 95 % interval; None where there was nothing to compare with.
     """
 
     candidate: str

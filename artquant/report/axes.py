@@ -64,6 +64,12 @@ def linear(label: str, values: Iterable[float | None], num_ticks: int = 5, snap:
     return Axis(label, ticks[0] if snap else low, ticks[-1] if snap else high, ticks)
 
 
+def whole(label: str, values: Iterable[float | None]) -> Axis:
+    """Make an axis from the whole number below the least of the finite `values` to the one above the largest: 1 to 10 stays 1 to 10."""
+    finite = [value for value in values if is_known(value)] or [0.0, 1.0]
+    return linear(label, [math.floor(min(finite)), math.ceil(max(finite))], snap=False)
+
+
 def logarithmic(label: str, values: Iterable[float | None]) -> Axis:
     """Make an axis for values above 0 with ticks at 1, 2 and 5 times powers of ten, or at powers alone if it spans more than three."""
     finite = [value for value in values if is_known(value) and value > 0] or [1.0, 10.0]
@@ -78,10 +84,10 @@ def logarithmic(label: str, values: Iterable[float | None]) -> Axis:
 
 def fitting(label: str, values: Iterable[float | None], steep: float = 20.0) -> Axis:
     """Make a logarithmic axis if the values lie above 0 and the largest is `steep` times the least or more, else a linear one from 0."""
-    known = [value for value in values if is_known(value)]
-    if known and min(known) > 0 and max(known) >= steep * min(known):
-        return logarithmic(f"{label} (log)" if label else "(log)", known)
-    return linear(label, [0.0, *known])
+    finite = [value for value in values if is_known(value)]
+    if finite and min(finite) > 0 and max(finite) >= steep * min(finite):
+        return logarithmic(f"{label} (log)" if label else "(log)", finite)
+    return linear(label, [0.0, *finite])
 
 
 def frame(x: Axis, y: Axis) -> Markup:

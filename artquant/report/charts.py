@@ -14,7 +14,7 @@ from artquant.core.schema import LEVELS
 from artquant.records.run import Findings
 from artquant.report.text import visible
 
-_TOP, _BASE, _HEIGHT = 30, 232, 278  # px: where the tallest bar ends, where bars stand, the whole chart
+_TOP, _BASE, _HEIGHT = 46, 248, 312  # px: where the tallest bar ends, where bars stand, the whole chart
 _LEFT, _RIGHT = 1.0, 99.0  # percent of the width: the scale's two ends
 
 
@@ -44,12 +44,14 @@ def histogram(findings: Findings) -> Markup:
         parts.append(Markup('<text class="tick" x="{:.2f}%" y="{}"{}>{}</text>').format(x(value), _BASE + 38, side, level))
     if findings.mean_score is not None:
         position, anchor = x(findings.mean_score), "end" if findings.mean_score > (low + high) / 2 else "start"
-        parts.append(Markup('<line class="mean" x1="{0:.2f}%" x2="{0:.2f}%" y1="8" y2="{1}"/>').format(position, _BASE))
+        parts.append(Markup('<line class="mean" x1="{0:.2f}%" x2="{0:.2f}%" y1="24" y2="{1}"/>').format(position, _BASE))
         parts.append(
-            Markup('<text class="value" x="{:.2f}%" dx="{}" y="16" text-anchor="{}">mean {:.2f}</text>').format(
+            Markup('<text class="value" x="{:.2f}%" dx="{}" y="32" text-anchor="{}">mean {:.2f}</text>').format(
                 position, -7 if anchor == "end" else 7, anchor, findings.mean_score
             )
         )
+    parts.append(Markup('<text class="tick label" x="0" y="10">artworks</text>'))
+    parts.append(Markup('<text class="tick label" x="50%" y="{}" text-anchor="middle">score</text>').format(_BASE + 58))
     title = f"Histogram of {findings.num_scored:,} scores from {low:g} to {high:g}"
     return svg("histogram", title, Markup().join(parts), height=_HEIGHT)
 

@@ -15,7 +15,7 @@ from artquant.agreement.records import EvaluationReport, Miss, Theory
 from artquant.core.format import count_of, figure, is_known, shorten
 from artquant.core.schema import LEVELS
 from artquant.report import intervals, plots
-from artquant.report.axes import Axis, linear
+from artquant.report.axes import Axis, linear, whole
 from artquant.report.metric_rows import metric_rows
 from artquant.report.template import fill
 from artquant.report.text import visible
@@ -36,7 +36,7 @@ _TERMS = (
 
 def render_evaluation(report: EvaluationReport) -> str:
     """Render the complete page, UTF-8 text: about 150 KB at most, plus its thumbnails, each a third larger than its JPEG."""
-    scale = linear("", [*report.human, *report.predicted])
+    scale = whole("", [*report.human, *report.predicted])
     return fill(
         "evaluation.html",
         report=report,
@@ -72,17 +72,17 @@ def headline(report: EvaluationReport) -> str:
     if srcc is None or not is_known(srcc.value):
         sentence += " its order cannot be compared with people’s, as all scores on one side are alike."
     else:
-        limits = f", somewhere from {figure(srcc.low)} to {figure(srcc.high)}" if is_known(srcc.low) and is_known(srcc.high) else ""
+        limits = f" (95 % interval {figure(srcc.low)} to {figure(srcc.high)})" if is_known(srcc.low) and is_known(srcc.high) else ""
         sentence += f" its order agrees with people’s at an SRCC of {figure(srcc.value)}{limits}."
-    off = f" It is off by {figure(mae.value, 2)} points on the average." if mae and is_known(mae.value) else ""
+    off = f" It is off by {figure(mae.value, 2)} points on average." if mae and is_known(mae.value) else ""
     return sentence + off + lost
 
 
 def _key_figures(report: EvaluationReport) -> list[tuple[str, str]]:
     wanted = (("SRCC", "srcc", 3), ("PLCC", "plcc", 3), ("mean distance", "mae", 2))
-    found = [(name, figure(report.metrics[key].value, digits)) for name, key, digits in wanted if key in report.metrics]
+    figures = [(name, figure(report.metrics[key].value, digits)) for name, key, digits in wanted if key in report.metrics]
     level = report.metrics.get("level_accuracy")
-    return [*found, ("same level", f"{figure(100 * level.value, 0)} %" if is_known(level.value) else "–")] if level else found
+    return [*figures, ("same level", f"{figure(100 * level.value, 0)} %" if is_known(level.value) else "–")] if level else figures
 
 
 def _agreement(report: EvaluationReport, scale: Axis) -> Markup | None:
@@ -122,8 +122,8 @@ def _spread(spread: Sequence[tuple[float, float]]) -> Markup | None:
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if is_known(value)]
-    return float(np.mean(known)) if known else None
+    finite = [value for value in values if is_known(value)]
+    return float(np.mean(finite)) if finite else None
 
 
 def _groups(subgroups: Sequence[Subgroup]) -> list[tuple[str, list[Subgroup]]]:
@@ -151,7 +151,7 @@ def bound(theory: Theory) -> str:
     roof = sum(parts)
     sign, verb = ("≤", "holds") if theory.bound_holds else (">", "does not hold")
     total = f"{figure(parts[0], 2)} + {figure(parts[1], 2)} = {figure(roof, 2)} nats"
-    sentence = f"The bound {verb} on the average: {figure(floor, 2)} {sign} {total}."
+    sentence = f"The bound {verb} on average: {figure(floor, 2)} {sign} {total}."
     alone = f" It holds for {figure(100 * theory.bound_holds_share, 1).removesuffix('.0')} % of the artworks, each by itself."
     loose = roof >= MAX_ENTROPY and theory.bound_holds
     worth = (

@@ -14,15 +14,15 @@ from artquant.report.charts import svg
 
 
 def range_of(interval: Interval, low: float, high: float) -> Markup:
-    """Draw the interval as a bar and its figure as a dot, on a line from `low` to `high`.
+    """Draw the interval as a bar and its figure as a dot, on a line from `low` to `high`, which may run downwards.
 
     The numbers stand beside it, so it is hidden from screen readers.
     """
     parts = [Markup('<rect class="track" width="100%" y="6" height="2"/>')]
-    if is_known(interval.value) and high > low:
+    if is_known(interval.value) and high != low:
         axis = Axis("", low, high, ())
         if is_known(interval.low) and is_known(interval.high):
-            left, right = axis.at(interval.low), axis.at(interval.high)
+            left, right = sorted((axis.at(interval.low), axis.at(interval.high)))
             parts.append(Markup('<rect class="span" x="{:.2f}%" width="{:.2f}%" y="3" height="8" rx="4"/>').format(left, right - left))
         parts.append(Markup('<circle class="first" cx="{:.2f}%" cy="7" r="3"/>').format(axis.at(interval.value)))
     return Markup('<svg class="chart range" aria-hidden="true" width="100%" height="14">{}</svg>').format(Markup().join(parts))

@@ -7,15 +7,15 @@ from urllib.parse import unquote, urlsplit
 from artquant.core.schema import RejectClass
 from artquant.records.run import GROUPS, Artwork, Findings, RunReport
 from artquant.report.template import fill
-from artquant.report.words import REJECT_MEANINGS, headline
+from artquant.report.words import REJECT_MEANINGS, critique_outcomes, headline, model_check
 
 MAX_FILES = 40  # listed on the page; the manifest has them all
 
 _NOTES = {
     "best": "The highest scores.",
-    "middling": "The nearest to the scale’s middle level.",
-    "worst": "The lowest scores.",
-    "most uncertain": "The widest spread over the levels: where the model hesitates most.",
+    "middling": "Of the others, the nearest to the scale’s middle level.",
+    "worst": "Of the others, the lowest scores.",
+    "most uncertain": "The highest entropy over the five levels: where the model hesitates most.",
 }
 
 
@@ -29,8 +29,10 @@ def render(report: RunReport) -> str:
         report=report,
         findings=findings,
         headline=headline(report),
+        model_check=model_check(report),
+        critique_outcomes=critique_outcomes(report),
         rooms=rooms,
-        frontispiece=next((works[0] for _, _, works in rooms), None),
+        frontispiece=next((works[0] for _, _, works in rooms), None) if report.status == "published" else None,
         rejects=[_reject_class(findings, name, count) for name, count in findings.rejects_by_class.items()],
         longest_stage=max((stage.seconds for stage in report.stages), default=0.0),
         files=files[:MAX_FILES],
@@ -49,23 +51,31 @@ def _rooms(findings: Findings) -> list[tuple[str, str, list[Artwork]]]:
 
 
 def _reject_class(findings: Findings, name: str, count: int) -> dict[str, object]:
-    known = name in set(RejectClass)
+    is_class = name in set(RejectClass)
     return {
         "name": name.replace("_", " "),
         "count": count,
-        "meaning": REJECT_MEANINGS[RejectClass(name)] if known else None,
-        "is_transient": RejectClass(name).is_transient if known else None,
+        "meaning": REJECT_MEANINGS[RejectClass(name)] if is_class else None,
+        "is_transient": RejectClass(name).is_transient if is_class else None,
         "examples": [example for example in findings.reject_examples if example.reject_class == name],
     }
 
 
 def _queries(report: RunReport) -> str:
-    """Return SQL that DuckDB runs unchanged, given the credentials that the job had."""
+    """Return SQL that DuckDB runs unchanged, given the job's credentials; '' for a held run, and a failed one without rejects."""
     root = unquote(urlsplit(report.output_uri).path) if report.output_uri.startswith("file:") else report.output_uri
+    is_s3 = root.startswith("s3://")
     scores = _sql(root.rstrip("/") + "/scores/*/*/*.parquet")
     access = (
         "-- with a store of your own, add ENDPOINT 'host:port', URL_STYLE 'path'\nCREATE SECRET (TYPE s3, PROVIDER credential_chain);\n\n"
     )
+    if report.status == "held":
+        return ""
+    if report.status == "failed":
+        if not report.findings.num_rejected:
+            return ""
+        rejects = _sql(f"{root.rstrip('/')}/runs/{report.run_id}/rejects.parquet")
+        return f"{access if is_s3 else ''}-- what was rejected, by class\nFROM read_parquet({rejects}) ORDER BY reject_class, artwork_id;\n"
     this_run = (
         f"-- this run, best first\n"
         f"SELECT artwork_id, score, score_std, level\n"
@@ -79,7 +89,7 @@ def _queries(report: RunReport) -> str:
         f"FROM read_parquet({scores})\n"
         f"QUALIFY row_number() OVER (PARTITION BY artwork_id ORDER BY scored_at DESC) = 1;\n"
     )
-    return (access if root.startswith("s3://") else "") + (this_run if report.status == "published" else "") + latest
+    return (access if is_s3 else "") + this_run + latest
 
 
 def _sql(text: str) -> str:

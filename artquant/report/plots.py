@@ -63,8 +63,8 @@ def _thinned(points: Sequence[Point]) -> Sequence[Point]:
         return points
     means: list[Point] = []
     for group in np.array_split(np.array(points, np.float64), MAX_POINTS):
-        known = group[np.isfinite(group[:, 1])]
-        means.append((float(group[:, 0].mean()), float(known[:, 1].mean()) if len(known) else None))
+        finite = group[np.isfinite(group[:, 1])]
+        means.append((float(group[:, 0].mean()), float(finite[:, 1].mean()) if len(finite) else None))
     return means
 
 

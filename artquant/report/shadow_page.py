@@ -10,14 +10,14 @@ from markupsafe import Markup
 from artquant.core.format import count_of, figure, is_known, shorten, signed
 from artquant.records.training import Flip, ShadowReport
 from artquant.report import intervals, plots
-from artquant.report.axes import Axis, linear
+from artquant.report.axes import Axis, whole
 from artquant.report.template import fill
 from artquant.report.text import visible
 
 
 def render_shadow(report: ShadowReport) -> str:
     """Render the complete page, UTF-8 text: about 200 KB at most, plus its thumbnails, each a third larger than its JPEG."""
-    scale = linear("", [*report.human, *report.candidate_scores, *report.current_scores])
+    scale = whole("", [*report.human, *report.candidate_scores, *report.current_scores])
     changes = [new - old for new, old in zip(report.candidate_scores, report.current_scores, strict=True)]
     finite_changes = np.array([change for change in changes if is_known(change)], np.float64)
     return fill(
@@ -28,7 +28,7 @@ def render_shadow(report: ShadowReport) -> str:
         mean_change=float(finite_changes.mean()) if len(finite_changes) else None,
         usual_change=float(np.abs(finite_changes).mean()) if len(finite_changes) else None,
         both=_against("current", report.current_scores, "candidate", report.candidate_scores, scale, "first"),
-        changes=plots.changes("Histogram of candidate less current score", changes, "candidate less current"),
+        changes=plots.changes("Histogram of candidate minus current score", changes, "candidate minus current"),
         of_people=[
             (f"{who} and people", _against(f"{who}’s score", scores, "human score", report.human, scale, colour), value)
             for who, scores, colour, value in (

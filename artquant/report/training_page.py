@@ -48,8 +48,8 @@ def render_training(report: TrainingReport) -> str:
 
 def best_validation(validations: Sequence[Validation]) -> Validation | None:
     """Return the validation with the highest SRCC, the earlier of two equal ones; None if no SRCC is finite."""
-    known = [(one.srcc, one) for one in validations if is_known(one.srcc)]
-    return max(known, key=lambda pair: pair[0], default=(0.0, None))[1]
+    judged = [(one.srcc, one) for one in validations if is_known(one.srcc)]
+    return max(judged, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def outcome(report: TrainingReport) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from artquant.core.format import count_of, duration, rate
-from artquant.core.schema import RejectClass
+from artquant.core.format import count_of, duration
+from artquant.core.schema import CritiqueStatus, RejectClass
 from artquant.records.run import RunReport
 
 REJECT_MEANINGS = {
@@ -41,15 +41,29 @@ METRICS = {
 }
 
 
+def model_check(report: RunReport) -> str:
+    """Say whether the engines proved themselves on the model's golden set before they took work."""
+    if report.is_model_checked is None:
+        return "no engine was opened"
+    return "golden set scored as expected" if report.is_model_checked else "not checked: the model has no golden set"
+
+
+def critique_outcomes(report: RunReport) -> str:
+    """Name how many critiques became what: `398 ok, 14 truncated`; empty where none was requested."""
+    counts = {status: count for status, count in report.findings.critiques_by_status.items() if status != CritiqueStatus.NOT_REQUESTED}
+    return ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in counts.items())
+
+
 def headline(report: RunReport) -> str:
     """Describe the run in a sentence or two."""
     took = duration(report.seconds)
     if report.status == "failed":
-        return f"The run failed after {took}. Nothing was published: readers still see the last published run."
+        return f"The run failed after {took}. Nothing of it was published; whatever was published before is unchanged."
+    if report.status == "held":
+        return f"The run is finished after {took}, and held: it looks unlike the last one. Nothing of it is visible yet."
     if report.num_planned == 0:
         return f"Nothing was due: every artwork already has its score. Looking took {took}."
     if report.num_scored == 0 and report.num_reused == 0:
         return f"No artwork could be scored: {count_of(report.num_rejected, 'artwork')} rejected, in {took}."
     reused = f", {report.num_reused:,} reused" if report.num_reused else ""
-    speed = f", {rate(report.num_scored / report.seconds)} a second" if report.num_scored and report.seconds else ""
-    return f"{count_of(report.num_scored, 'artwork')} scored, {report.num_rejected:,} rejected{reused}, in {took}{speed}."
+    return f"{count_of(report.num_scored, 'artwork')} scored, {report.num_rejected:,} rejected{reused}, in {took}."

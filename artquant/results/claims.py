@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from artquant.core.errors import AnotherRun, Reject, UserError
@@ -59,11 +59,12 @@ def this_process() -> dict[str, str | int]:
 
 
 def _started(pid: int) -> str | None:
-    """When a process of this host began, in ticks since the host did; None where there is none."""
+    """When a process of this host began, in ticks since the host did; None where there is none, or it is dead and not put away."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
         return None
+    return fields[18] if len(fields) > 18 and state not in "ZX" else None
 
 
 def is_gone(intent: Intent) -> bool | None:
@@ -110,7 +111,10 @@ def claim(
         if last is not None and not is_ended(store, last):
             _wait_until_gone(store, last, stale_seconds, say)
         is_same = last is not None and last.digest == digest and not is_ended(store, last)
-        if last and not is_same and not is_ended(store, last) and _has_shards(store, last):
+        if last and not is_same and not is_ended(store, last) and has_shards(store, last):
+            if store.exists(layout.held_key(last.work)):
+                release = f"publish it with artquant snapshots release {store.uri} {last.run_id}"
+                raise AnotherRun(f"The run {last.run_id} is held: {release}, or give it up with artquant snapshots abandon {store.uri}.")
             raise AnotherRun(
                 f"The run {last.run_id} in {store.uri} was broken off, and was asked for something else: run it again as it was, or give "
                 f"it up with artquant snapshots abandon {store.uri}."
@@ -130,7 +134,7 @@ def claim(
                 raise
 
 
-def _has_shards(store: Store, intent: Intent) -> bool:
+def has_shards(store: Store, intent: Intent) -> bool:
     return next(store.list(layout.shards_prefix(intent.work)), None) is not None
 
 
@@ -163,18 +167,23 @@ def _wait_until_gone(store: Store, intent: Intent, stale_seconds: float, say: Ca
 
 def _beat_age(store: Store, intent: Intent) -> float:
     """Seconds since the last beat, by the store's clock alone."""
-    probe = f"{layout.INTENTS}/clock-{secrets.token_hex(8)}"
-    store.put(probe, b"")
-    try:
-        now = store.modified_at(probe)
-    finally:
-        store.delete(probe)
+    now = time_of(store)
     beat = layout.beat_key(intent.number, intent.epoch)
     try:
         at = store.modified_at(beat)
     except FetchError:
         at = store.modified_at(layout.intent_key(intent.number, intent.epoch))
     return max(0.0, (now - at) / timedelta(seconds=1))
+
+
+def time_of(store: Store) -> datetime:
+    """Return the time by the store's own clock."""
+    probe = f"{layout.INTENTS}/clock-{secrets.token_hex(8)}"
+    store.put(probe, b"")
+    try:
+        return store.modified_at(probe)
+    finally:
+        store.delete(probe)
 
 
 @contextmanager

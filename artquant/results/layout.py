@@ -4,6 +4,8 @@
 snapshot for whoever reads by glob, and `CURRENT` is a hint for people: both are repaired, never trusted.
 """
 
+import re
+from collections.abc import Collection
 from datetime import date
 from typing import Literal
 from urllib.parse import quote
@@ -12,6 +14,7 @@ CURRENT = "CURRENT"
 RESULT_FOLDERS = ("scores", "rejects", "runs", "evaluations", "_artquant")  # no collection lies in one of these
 ROOT = "_artquant"
 FORMAT = f"{ROOT}/format.json"
+PROBE, PROBE_FOLDER = f"{ROOT}/probe.json", f"{ROOT}/probe"  # what the store keeps of what publishing rests on
 SNAPSHOTS, INTENTS = f"{ROOT}/snapshots", f"{ROOT}/intents"
 Kind = Literal["scores", "rejects"]
 
@@ -58,6 +61,11 @@ def plan_key(work: str) -> str:
     return f"{work_prefix(work)}/plan.parquet"
 
 
+def suspicions_prefix(plan_key: str) -> str:
+    """Return where the workers on this plan keep what killed them."""
+    return f"{plan_key.rpartition('/')[0]}/suspicions"
+
+
 def attempt_key(work: str, shard: int, attempt: str) -> str:
     return f"{work_prefix(work)}/attempts/{shard:06d}-{attempt}.parquet"
 
@@ -70,8 +78,13 @@ def shard_key(work: str, shard: int, plan_digest: str) -> str:
     return f"{shards_prefix(work)}/{shard:06d}-{plan_digest}.json"
 
 
+def held_key(work: str) -> str:
+    """Where a finished run waits that looks unlike the last one."""
+    return f"{work_prefix(work)}/held.json"
+
+
 def data_key(work: str, name: str, number: int) -> str:
-    """Return the immutable home of a file: `name` is scores, rejects or ledger."""
+    """Return the immutable home of a file: `name` is scores, rejects or ledger, or "rewritten-" and a kind."""
     return f"{work_prefix(work)}/data/{name}-{number:05d}.parquet"
 
 
@@ -82,7 +95,11 @@ def view_key(kind: Kind, model_id: str, run_date: date, run_id: str, number: int
     return f"{kind}/{model}run_date={run_date.isoformat()}/part-{run_id}-{number:05d}.s{snapshot}.parquet"
 
 
-def renamed_view(view: str, snapshot: int) -> str:
-    """Return the name under which a file comes back."""
-    stem = view.removesuffix(".parquet").rpartition(".s")[0] or view.removesuffix(".parquet")
-    return f"{stem}.s{snapshot}.parquet"
+def renamed_view(view: str, snapshot: int, taken: Collection[str]) -> str:
+    """Return the name under which a file comes back, or goes on without some of its rows: none of those in `taken`."""
+    stem = re.sub(r"(\.s\d+(-\d+)?)?\.parquet$", "", view)
+    name, again = f"{stem}.s{snapshot}.parquet", 0
+    while name in taken:
+        again += 1
+        name = f"{stem}.s{snapshot}-{again}.parquet"
+    return name

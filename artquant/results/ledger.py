@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from artquant.core.identity import Identity
-from artquant.core.schema import ARTWORK_ID, ETAG, REASON, Reason, RejectClass
-from artquant.results.catalog import EXCLUDED
+from artquant.core.schema import ARTWORK_ID, ETAG, REASON, SIZE_BYTES, Reason, RejectClass
+from artquant.results.source import EXCLUDED
 
 SCORED, GONE, PRESENT, FORGOTTEN = "scored", "gone", "present", "forgotten"
-PART_SCORE, PART_PRESENCE = "score", "presence"
+PART_SCORE, PART_CRITIQUE, PART_PRESENCE = "score", "critique", "presence"
 
 
 def ledger_schema() -> pa.Schema:
-    """Sorted by artwork_id. `status`: scored, a reject class, gone or present; `scorer`: see :func:`scorer_digest`."""
+    """Sorted by artwork_id. `part`: what was asked for, the score alone or the critique with it, or presence, which was asked of nobody;
+    `status`: scored, a reject class, gone or present; `scorer`: see :func:`scorer_digest`."""
     return pa.schema(
         [
             (ARTWORK_ID, pa.string()),
@@ -46,13 +47,15 @@ def scorer_digest(identity: Identity) -> str:
 
 @dataclass(frozen=True)
 class Night:
-    """What tonight's run is asked: its scorer, those of earlier nights by digest, and the collection. `retry`: reject classes that are
-    tried again beside the transient ones."""
+    """What tonight's run is asked: its scorer, those of earlier nights by digest, and the collections that are listed. `retry`: reject
+    classes that are tried again beside the transient ones; `critique`: the texts are asked for too; `force`: nothing is reused."""
 
     identity: Identity
     scorers: Mapping[str, Mapping[str, str]]
-    collection: str
+    collections: frozenset[str]
     retry: frozenset[str] = frozenset()
+    critique: bool = False
+    force: bool = False
 
     @property
     def scorer(self) -> str:
@@ -70,6 +73,12 @@ class Night:
             if other.get(name) != ours[name]:
                 return reason
         return Reason.MODEL
+
+
+def content_of(catalog: pa.Table) -> pa.ChunkedArray:
+    """Return by what a changed artwork is known in a catalog or plan: its etag, its size where it has none, '' where it has neither."""
+    sizes = pc.fill_null(pc.binary_join_element_wise("size=", catalog.column(SIZE_BYTES).cast(pa.string()), ""), "")
+    return pc.if_else(pc.equal(catalog.column(ETAG), ""), sizes, catalog.column(ETAG))
 
 
 PERMANENT = frozenset(kind.value for kind in RejectClass if not kind.is_transient)
@@ -100,7 +109,7 @@ def decide(catalog: pa.Table | None, ledger: pa.Table | None, night: Night, coun
 
 
 def _reasons(wanted: pa.Table, known: pa.Table, night: Night) -> np.ndarray:
-    """(N,) texts: a Reason, '' for what is reused, 'rejected for good'."""
+    """(N,) texts: a Reason, '' for what is reused, 'rejected for good', 'forgotten'."""
     reasons = np.full(wanted.num_rows, Reason.NEW.value, dtype=object)
     forgotten = known.filter(pc.equal(known.column("status"), FORGOTTEN)).column(ARTWORK_ID).combine_chunks()
     is_forgotten = pc.is_in(wanted.column(ARTWORK_ID), forgotten).to_numpy(zero_copy_only=False)
@@ -113,39 +122,56 @@ def _reasons(wanted: pa.Table, known: pa.Table, night: Night) -> np.ndarray:
         return reasons
     reasons[row] = Reason.CHANGED.value
     content = known.column("content").to_numpy(zero_copy_only=False)
-    same_content = content == wanted.column(ETAG).to_numpy(zero_copy_only=False)[row]
+    tonight = content_of(wanted).to_numpy(zero_copy_only=False)[row]
+    same_content = (content == tonight) | (tonight == "")  # what the catalog says nothing of did not change
     scorer, status = known.column("scorer").to_numpy(zero_copy_only=False), known.column("status").to_numpy(zero_copy_only=False)
-    part = known.column("part").to_numpy(zero_copy_only=False)
+    is_critique = known.column("part").to_numpy(zero_copy_only=False) == PART_CRITIQUE
     others = {name: night.reason_of(name).value for name in set(scorer[same_content].tolist())}
-    for at in np.flatnonzero(same_content & (part == PART_SCORE)):  # of rows of one artwork the last one counts
+    for at in np.flatnonzero(same_content):  # of rows of one artwork the last one counts
         reasons[row[at]] = others[scorer[at]]
     same = same_content & (scorer == night.scorer)
-    reasons[row[same & (part == PART_SCORE)]] = Reason.RETRY.value
-    scored = same & (part == PART_SCORE) & (status == SCORED)
+    reasons[row[same]] = Reason.RETRY.value
+    scored = same & (status == SCORED)
     for_good = same & np.isin(status, list(PERMANENT - night.retry))
-    last = np.full(len(reasons), -1)
-    last[row[same & (part == PART_SCORE)]] = np.flatnonzero(same & (part == PART_SCORE))
-    reasons[row[for_good & (last[row] == np.arange(len(row)))]] = "rejected for good"
+    is_for_good = np.zeros(len(reasons), bool)
+    is_for_good[_last(row, for_good, same)] = True
+    reasons[is_for_good] = "rejected for good"
     reasons[row[scored]] = ""
+    if night.critique:
+        lacks = np.zeros(len(reasons), bool)
+        lacks[row[scored]] = True
+        lacks[_last(row, scored & is_critique, scored)] = False  # what has the texts may have been scored again without them
+        failed = np.zeros(len(reasons), bool)
+        failed[_last(row, for_good & is_critique, same)] = True
+        reasons[lacks & ~failed] = Reason.CRITIQUE.value
+    if night.force:
+        reasons[(reasons == "") | (reasons == "rejected for good") | (reasons == Reason.CRITIQUE.value)] = Reason.FORCED.value
     reasons[is_forgotten] = FORGOTTEN
     return reasons
 
 
+def _last(row: np.ndarray, chosen: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Artworks whose last ledger row of `among` is one of `chosen`. `row`: (L,) a ledger row's artwork; the others: (L,) bool."""
+    last = np.full(row.max(initial=-1) + 1, -1)
+    last[row[among]] = np.flatnonzero(among)
+    found: np.ndarray = row[chosen & (last[row] == np.arange(len(row)))]
+    return found
+
+
 def _gone(known: pa.Table, night: Night, counts: Counter[str]) -> pa.Table:
-    """Presence rows for the artworks of tonight's collection that the catalog has no more, and that were not gone before."""
+    """Presence rows for the artworks of tonight's collections that the catalog has no more, and that were not gone before."""
     table, was_gone = _last_presence(known, night)
     counts["gone"] += table.num_rows
-    return _presence(table.filter(pa.array(~was_gone)), GONE, night)
+    return _presence(table.filter(pa.array(~was_gone)), GONE)
 
 
 def _back(known: pa.Table, night: Night) -> pa.Table:
     table, was_gone = _last_presence(known, night)
-    return _presence(table.filter(pa.array(was_gone)), PRESENT, night)
+    return _presence(table.filter(pa.array(was_gone)), PRESENT)
 
 
 def _last_presence(known: pa.Table, night: Night) -> tuple[pa.Table, np.ndarray]:
-    """Return the artworks of tonight's collection among `known`, one row each, and whether they were gone."""
-    known = known.filter(pc.equal(known.column("collection"), night.collection))
+    """Return the artworks among `known` that were last seen in one of tonight's collections, one row each, and whether they were gone."""
     if not known.num_rows:
         return known, np.zeros(0, bool)
     status = known.column("status").to_numpy(zero_copy_only=False)
@@ -157,10 +183,12 @@ def _last_presence(known: pa.Table, night: Night) -> tuple[pa.Table, np.ndarray]
     is_presence = known.column("part").to_numpy(zero_copy_only=False) == PART_PRESENCE
     for at in np.flatnonzero(is_presence):
         was_gone[codes[at]] = status[at] == GONE
-    return known.take(pa.array(last)), was_gone
+    table = known.take(pa.array(last))
+    is_ours = pc.is_in(table.column("collection"), pa.array(sorted(night.collections), pa.string()))
+    return table.filter(is_ours), was_gone[is_ours.to_numpy()]
 
 
-def _presence(table: pa.Table, status: str, night: Night) -> pa.Table:
+def _presence(table: pa.Table, status: str) -> pa.Table:
     number = table.num_rows
     columns = [
         table.column(ARTWORK_ID),
@@ -168,7 +196,7 @@ def _presence(table: pa.Table, status: str, night: Night) -> pa.Table:
         pa.array([""] * number, pa.string()),
         pa.array([""] * number, pa.string()),
         pa.array([status] * number, pa.string()),
-        pa.array([night.collection] * number, pa.string()),
+        table.column("collection"),
         pa.array([0] * number, pa.int64()),
     ]
     return pa.table(columns, schema=ledger_schema())

@@ -23,27 +23,31 @@ from artquant.core.errors import AnotherRun, RunFailed, UserError
 from artquant.core.identity import Identity
 from artquant.results import layout
 from artquant.results.adopt import adopt
-from artquant.results.build import Built, build, ledger_of
+from artquant.results.build import Built, Scoring, build, ledger_of
 from artquant.results.catalog import Source, read_catalog
-from artquant.results.claims import Intent, beating, claim, end, withdrawn_if_refused
+from artquant.results.claims import Intent, beating, claim, end, is_ended, last_intent, withdrawn_if_refused
+from artquant.results.gates import NOT_JUDGED, Judged, documents, hold_if_beyond
 from artquant.results.ledger import Night, scorer_digest
+from artquant.results.listing import Watch, known_ranges
 from artquant.results.plan import Draft, Plan, PlanSummary, draft_plan, store_plan
 from artquant.results.shards import ShardRecord, missing, records
 from artquant.results.snapshots import Snapshot, Superseded, check_format, commit, following, mark_format, with_files
+from artquant.results.trust import Trust, remember
 from artquant.results.view import repair
-from artquant.storage.store import ObjectInfo, Store
-
-Watch = Callable[[Iterator[ObjectInfo]], Iterator[ObjectInfo]]
+from artquant.storage.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What decides a run's rows. `others`: further settings that do, as JSON values."""
+    """What decides a run's rows. `others`: further settings that do, as JSON values. Two forced runs are asked alike: what makes them two
+    is the snapshot that each is to follow."""
 
     source: Source
     identity: Identity
     limit: int | None = None
     retry: frozenset[str] = frozenset()
+    critique: bool = False
+    force: bool = False
     others: Mapping[str, Any]
     accept_rolled_back: bool = False
 
@@ -51,10 +55,12 @@ class Asked:
     def digest(self) -> str:
         """The same for two commands that are the same run."""
         parts = [
-            asdict(self.source),
+            asdict(self.source) | {"uri": sorted(self.source.uris), "others": None},
             scorer_digest(self.identity),
             self.limit,
             sorted(self.retry),
+            self.critique,
+            self.force,
             dict(self.others),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -63,8 +69,10 @@ class Asked:
         return Night(
             self.identity,
             parent.scorers if parent else {},
-            self.source.id,
+            frozenset(self.source.collections),
             self.retry,
+            self.critique,
+            self.force,
         )
 
 
@@ -103,7 +111,7 @@ def opened(store: Store) -> Snapshot | None:
 def draft(store: Store, parent: Snapshot | None, asked: Asked, folder: Path, watch: Watch = iter) -> Draft:
     """Return the plan, on this machine only."""
     source = asked.source
-    with read_catalog(source, watch) as catalog:
+    with read_catalog(source, watch, lambda: known_ranges(store, parent.ledger if parent else ())) as catalog:
         return draft_plan(catalog, store, parent, asked.night(parent), folder, asked.limit, source.carry)
 
 
@@ -129,9 +137,15 @@ def claimed(
     stale_seconds: float,
     say: Callable[[str], None],
     watch: Watch = iter,
+    trust: Trust | None = None,
 ) -> Iterator[Work | PlanSummary]:
     """Return the night's work for the block, or, where nothing is due, what the plan says of the rest. Raises AnotherRun and UserError."""
     refuse_quarantined(store, parent, asked)
+    if asked.force and parent and (untold := _untold(store, parent, asked)):
+        say(f"The run {parent.run_id} was published before it was stopped: this was the end of it. The same command forces another.")
+        end(store, untold, "published")
+        yield PlanSummary(0, 0, 0, {}, {"reused": parent.counts.get("planned", 0)})
+        return
     number = parent.number + 1 if parent else 1
     intent = claim(store, number, asked.digest, run_id, run_date, rows_per_file, stale_seconds=stale_seconds, say=say)
     with beating(store, intent):
@@ -144,6 +158,8 @@ def claimed(
                     yield made.summary
                     return
                 mark_format(store)
+                if trust:
+                    remember(store, trust)
                 sink = pa.BufferOutputStream()
                 pq.write_table(made.presence, sink)
                 store.put(presence_key, sink.getvalue().to_pybytes())
@@ -156,33 +172,40 @@ def claimed(
         yield Work(store, parent, intent, asked, plan, pq.read_table(store.open_input(presence_key)), done)
 
 
+def _untold(store: Store, parent: Snapshot, asked: Asked) -> Intent | None:
+    """Return the claim of a forced run that is the last snapshot, where its process was gone before it could say so."""
+    if parent.kind != "run" or parent.digest != asked.digest:
+        return None
+    intent = last_intent(store, parent.number)
+    return intent if intent and intent.write_id == parent.write_id and not is_ended(store, intent) else None
+
+
 def assemble(work: Work, on_shard: Callable[[pa.Table, pa.Table], None]) -> Built:
     """Return the run's files, from the records of all its shards. Raises RunFailed where one is missing."""
     done = records(work.store, work.intent.work, work.plan)
     if lack := missing(work.plan, done):
         raise RunFailed(f"The run does not add up: {len(lack)} of {len(work.plan.shard_rows)} shards have no record: run it again.")
-    identity = work.asked.identity
-    return build(
-        work.store,
-        work.intent,
-        work.plan,
-        done,
-        work.presence,
-        model_id=identity.model_id,
-        scorer=scorer_digest(identity),
-        collection=work.asked.source.id,
-        has_store_etags=work.asked.source.kind != "manifest",
-        on_shard=on_shard,
+    asked = work.asked
+    kinds = {asked.source.kind, *(one["kind"] for one in (work.parent.collections if work.parent else {}).values())}
+    scoring = Scoring(
+        model_id=asked.identity.model_id,
+        scorer=scorer_digest(asked.identity),
+        source=asked.source,
+        critique=asked.critique,
+        is_content_known="manifest" not in kinds,
     )
+    return build(work.store, work.parent, work.intent, work.plan, done, work.presence, scoring, on_shard)
 
 
-def publish(work: Work, built: Built, rates: Mapping[str, float]) -> Snapshot:
-    """Commit the run and bring the view to it. Raises AnotherRun where another was first, and OutcomeUnknown."""
+def publish(work: Work, built: Built, rates: Mapping[str, float], judged: Judged = NOT_JUDGED) -> Snapshot:
+    """Commit the run and bring the view to it. Raises Held where it looks unlike the last one, AnotherRun where another was first, and
+    OutcomeUnknown."""
     parent, intent, asked = work.parent, work.intent, work.asked
-    before = parent.files if parent else ()
+    before = built.rewritten.of(parent.files if parent else ())
     files, removed = with_files(parent, (*before, *built.files), intent.number)
     scorers = (parent.scorers if parent else {}) | {scorer_digest(asked.identity): asdict(asked.identity)}
-    collections = (parent.collections if parent else {}) | {asked.source.id: {"kind": asked.source.kind, "uri": asked.source.uri}}
+    collections = {collection: {"kind": asked.source.kind, "uri": uri} for collection, uri in asked.source.collections.items()}
+    superseded = {"superseded": built.rewritten.num_rows} if built.rewritten.num_rows else {}
     snapshot = following(
         parent,
         "run",
@@ -192,11 +215,16 @@ def publish(work: Work, built: Built, rates: Mapping[str, float]) -> Snapshot:
         removed=removed,
         ledger=ledger_of(work.store, parent, built.ledger, intent.work),
         scorers=scorers,
-        collections=collections,
-        counts={"planned": work.summary.num_planned, "scored": built.num_scored, "rejected": built.num_rejected},
+        collections=(parent.collections if parent else {}) | collections,
+        carried=tuple(dict.fromkeys((*(parent.carried if parent else ()), *work.plan.carry))),
+        counts={"planned": work.summary.num_planned, "scored": built.num_scored, "rejected": built.num_rejected} | superseded,
         rates=dict(rates),
         digest=asked.digest,
+        gates=documents(judged.checks),
+        tallies=dict(judged.tallies),
     )
+    manifest = manifest_of(work, built, snapshot)
+    hold_if_beyond(work.store, intent.work, snapshot, manifest, judged.checks)
     try:
         commit(work.store, snapshot)
     except Superseded as lost:
@@ -205,15 +233,21 @@ def publish(work: Work, built: Built, rates: Mapping[str, float]) -> Snapshot:
             f"The run {lost.winner.run_id} was first on {work.store.uri}: nothing of this run is visible; run it again to score what is "
             "due after it."
         ) from lost
-    write_manifest(work, built, snapshot)
+    write_manifest(work.store, intent.run_id, manifest)
     repair(work.store)
+    if asked.force:  # from here on the same command forces once more
+        end(work.store, intent, "published")
     return snapshot
 
 
-def write_manifest(work: Work, built: Built, snapshot: Snapshot) -> None:
-    """Write what CURRENT names, for who reads it."""
+def write_manifest(store: Store, run_id: str, manifest: dict[str, Any]) -> None:
+    store.put(layout.run_key(run_id, "manifest.json"), json.dumps(manifest, indent=1).encode())
+
+
+def manifest_of(work: Work, built: Built, snapshot: Snapshot) -> dict[str, Any]:
+    """Return what CURRENT names, for who reads it."""
     summary, identity = work.summary, work.asked.identity
-    document = {
+    return {
         "run_id": work.intent.run_id,
         "run_date": work.intent.run_date,
         "published_at": snapshot.created_at,
@@ -225,4 +259,3 @@ def write_manifest(work: Work, built: Built, snapshot: Snapshot) -> None:
         "num_reused": summary.num_reused,
         "files": [{"kind": file.kind, "key": file.view, "num_rows": file.num_rows, "num_bytes": file.num_bytes} for file in built.files],
     }
-    work.store.put(layout.run_key(work.intent.run_id, "manifest.json"), json.dumps(document, indent=1).encode())

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def refuse_overlap(input_uri: str, output_uri: str) -> None:
         )
     if source[: len(target)] == target and source[len(target)] in RESULT_FOLDERS:
         raise UserError(f"The input {input_uri} holds results of the output {output_uri}: give the place of the pictures.")
+
+
+def refuse_nested(inputs: Sequence[str]) -> None:
+    """Raise UserError where an input is or lies in another: its artworks would be there twice, under two ids."""
+    for uri, other in permutations(inputs, 2):
+        if _parts(uri)[: len(_parts(other))] == _parts(other):
+            raise UserError(f"The input {uri} lies in the input {other}: leave it out of the list.")
 
 
 def _parts(uri: str) -> list[str]:
@@ -174,6 +182,11 @@ class Plan:
         self._file = pq.ParquetFile(store.open_input(key), pre_buffer=False)
         self._lock = threading.Lock()
         self.digest = hashlib.sha256(str(self._file.metadata.to_dict()).encode()).hexdigest()[:12]
+
+    @property
+    def carry(self) -> tuple[str, ...]:
+        """The columns of the collection that travel to the scores."""
+        return tuple(self._file.schema_arrow.names[len(plan_schema()) :])
 
     @property
     def summary(self) -> PlanSummary:

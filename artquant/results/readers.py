@@ -50,7 +50,8 @@ def snapshot_of(store: Store, as_of: int | None = None) -> Snapshot:
 
 
 def open_snapshot(uri: str, as_of: int | None = None) -> pyarrow.dataset.Dataset:
-    """Return the score rows of a snapshot, exactly and repeatably: every identity that was ever scored, one row each.
+    """Return the score rows of a snapshot, exactly and repeatably: every identity that was ever scored, one row each. A column that was
+    carried is null in the rows of runs that did not.
 
     Raises UserError where there is no such snapshot.
     """
@@ -59,8 +60,8 @@ def open_snapshot(uri: str, as_of: int | None = None) -> pyarrow.dataset.Dataset
     paths = [f"{root}/{file.data}" for file in snapshot.files if file.kind == "scores"]
     handler = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
     if not paths:
-        return pyarrow.dataset.dataset(score_schema().empty_table())
-    return pyarrow.dataset.dataset(paths, schema=score_schema(), filesystem=handler, format="parquet")
+        return pyarrow.dataset.dataset(score_schema(snapshot.carried).empty_table())
+    return pyarrow.dataset.dataset(paths, schema=score_schema(snapshot.carried), filesystem=handler, format="parquet")
 
 
 def latest_rows(uri: str, as_of: int | None = None) -> pa.Table:
@@ -88,15 +89,18 @@ def export_delta(uri: str) -> tuple[str, int]:
     Raises UserError where deltalake is not installed or there is no snapshot.
     """
     try:
-        from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+        from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Transaction
+        from deltalake.schema import PrimitiveType
         from deltalake.transaction import AddAction, RemoveAction
     except ImportError as error:
         raise UserError("The Delta export needs deltalake: pip install deltalake.") from error
     store = open_store(uri)
     snapshot, target, options = snapshot_of(store), store.uri_of(layout.ROOT), storage_options()
     if not DeltaTable.is_deltatable(target, storage_options=options):
-        DeltaTable.create(target, score_schema().remove_metadata(), storage_options=options)
+        DeltaTable.create(target, score_schema(snapshot.carried).remove_metadata(), storage_options=options)
     table = DeltaTable(target, storage_options=options)
+    if lacking := [name for name in snapshot.carried if name not in {field.name for field in table.schema().fields}]:
+        table.alter.add_columns([Field(name, PrimitiveType("string")) for name in lacking])
     if (table.transaction_version(APP_ID) or 0) >= snapshot.number:
         return target, snapshot.number
     wanted = {file.data.removeprefix(f"{layout.ROOT}/"): file for file in snapshot.files if file.kind == "scores"}

@@ -99,11 +99,16 @@ class ShardCollector:
         self.on_written(record)
         return record
 
-    def finish(self) -> None:
-        """Wait until all is written. Raises RunFailed where a shard stayed short of artworks."""
+    def stop(self) -> list[pa.Table]:
+        """Wait until what is whole is written, and return the outcomes of the other shards."""
         for writing in self.writing:
             writing.result()
         self.pool.shutdown()
+        return [part for parts in self.open.values() for part in parts]
+
+    def finish(self) -> None:
+        """Wait until all is written. Raises RunFailed where a shard stayed short of artworks."""
+        self.stop()
         if self.open:
             number = min(self.open)
             came = sum(one.num_rows for one in self.open[number])

@@ -37,7 +37,8 @@ class Snapshot:
     """What is published. `removed`: files of earlier snapshots that are not of this one, for the view; `ledger`: keys, oldest first;
     `scorers`: a scorer's digest -> the identity that it stands for; `collections`: a collection's id -> what was asked for; `rolled_back`:
     runs that were taken back, and `quarantined`: scorers that came with them -> the run; `state`: the snapshot whose files these are,
-    another one after a rollback; `digest`: of what was asked."""
+    another one after a rollback; `digest`: of what was asked; `gates`: how the run compared with the last one; `tallies`: by scorer,
+    what the next run is compared with; `carried`: columns that some of the score files have beside those of the schema."""
 
     number: int
     parent: int
@@ -56,6 +57,9 @@ class Snapshot:
     quarantined: dict[str, str] = field(default_factory=dict)
     state: int = 0
     digest: str = ""
+    gates: tuple[dict[str, Any], ...] = ()
+    tallies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    carried: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
@@ -65,7 +69,8 @@ class Snapshot:
         document = json.loads(data)
         for name in ("files", "removed"):
             document[name] = tuple(DataFile(**one) for one in document[name])
-        return cls(**document | {"ledger": tuple(document["ledger"]), "rolled_back": tuple(document["rolled_back"])})
+        lists = {name: tuple(document[name]) for name in ("ledger", "rolled_back", "gates", "carried") if name in document}
+        return cls(**document | lists)
 
 
 class Superseded(Exception):
@@ -153,17 +158,26 @@ def following(parent: Snapshot | None, kind: SnapshotKind, run_id: str, write_id
     now = datetime.now(UTC).isoformat(timespec="seconds")
     number = base.number + 1
     fixed = {"number": number, "parent": base.number, "kind": kind, "run_id": run_id, "write_id": write_id, "created_at": now}
-    return replace(base, **{"state": number, **fixed, **changes})
+    return replace(base, **{"state": number, "gates": (), **fixed, **changes})
 
 
 def with_files(parent: Snapshot | None, files: tuple[DataFile, ...], number: int) -> tuple[tuple[DataFile, ...], tuple[DataFile, ...]]:
     """(files, removed) of the snapshot `number` that is to hold `files`: what once went out comes back under a new name."""
     before = parent.files if parent else ()
     gone = parent.removed if parent else ()
-    burnt = {file.view for file in gone}
-    named = tuple(replace(file, view=layout.renamed_view(file.view, number)) if file.view in burnt else file for file in files)
+    burnt, taken = {file.view for file in gone}, views_of(parent) | {file.view for file in files}
+    named: list[DataFile] = []
+    for file in files:
+        view = layout.renamed_view(file.view, number, taken) if file.view in burnt else file.view
+        taken.add(view)
+        named.append(replace(file, view=view))
     kept = {file.view for file in named}
-    return named, (*gone, *(file for file in before if file.view not in kept))
+    return tuple(named), (*gone, *(file for file in before if file.view not in kept))
+
+
+def views_of(snapshot: Snapshot | None) -> set[str]:
+    """Return all names in the view that are used up."""
+    return {file.view for file in (*snapshot.files, *snapshot.removed)} if snapshot else set()
 
 
 def history(store: Store) -> list[Snapshot]:

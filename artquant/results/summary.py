@@ -15,7 +15,24 @@ from typing import Any
 
 import numpy as np
 
-from artquant.core.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS
+from artquant.core.schema import (
+    ARTWORK_ID,
+    CRITIQUE_PARTS,
+    CRITIQUE_STATUS,
+    ENTROPY,
+    HEIGHT,
+    LEVEL,
+    LEVELS,
+    MESSAGE,
+    NEEDS_REVIEW,
+    OPEN_SET_MASS,
+    PROBABILITY_COLUMNS,
+    REJECT_CLASS,
+    SCORE,
+    SCORE_STD,
+    URI,
+    WIDTH,
+)
 from artquant.records.run import GROUPS, Artwork, Findings, RejectExample
 
 BIN_WIDTH = 0.25
@@ -32,7 +49,8 @@ class Summary:
     `level_values`: the five levels' values, best first; the histogram spans from the lowest to the highest.
     `max_works`: artworks kept in each of the gallery's groups; `max_examples`: rejects kept of each class.
 
-    Groups: best and worst by score; middling, the nearest to the middle level's value; most uncertain by score_std.
+    Groups: best and worst by score; middling, the nearest to the middle level's value; most uncertain by entropy. The first three share
+    no artwork: of a small collection the best come first, then the worst.
     """
 
     def __init__(self, level_values: Sequence[float], max_works: int = 8, max_examples: int = 5):
@@ -47,48 +65,51 @@ class Summary:
         self._sum = 0
         self._sum_of_squares = 0
         self._num_needs_review = 0
+        self._critiques: Counter[str] = Counter()
         self._rejects: Counter[str] = Counter()
         self._examples: dict[str, list[RejectExample]] = {}
         self._works: dict[str, list[tuple[float, str, Artwork]]] = {group: [] for group in GROUPS}
+        self._num_kept = 3 * max_works  # what best and worst take from the third of them leaves enough
 
     def add_scores(self, rows: Columns) -> None:
         """Count rows of `score_schema()`.
 
         Raises ValueError for a score that is not finite, or a level that is none of the five: such rows are rejects.
         """
-        ids = rows["artwork_id"]
+        ids = rows[ARTWORK_ID]
         if len(ids) == 0:
             return
-        scores = np.asarray(rows["score"], np.float64)
-        stds = np.asarray(rows["score_std"], np.float64)
-        if not (np.isfinite(scores).all() and np.isfinite(stds).all()):
+        scores = np.asarray(rows[SCORE], np.float64)
+        entropies = np.asarray(rows[ENTROPY], np.float64)
+        if not (np.isfinite(scores).all() and np.isfinite(entropies).all() and np.isfinite(np.asarray(rows[SCORE_STD], np.float64)).all()):
             raise ValueError("a score row holds a number that is not finite")
-        levels = [LEVELS.index(level) for level in rows["level"]]
+        levels = [LEVELS.index(level) for level in rows[LEVEL]]
         bins = np.floor((scores - self._low) / BIN_WIDTH).astype(np.int64).clip(0, self._histogram.shape[1] - 1)
         np.add.at(self._histogram, (np.array(levels), bins), 1)
         steps = np.rint(scores * _STEPS).astype(np.int64)
         self._sum += int(steps.sum())
         self._sum_of_squares += int(np.dot(steps, steps))
-        self._num_needs_review += int(np.count_nonzero(np.asarray(rows["needs_review"], bool)))
+        self._critiques.update(rows.get(CRITIQUE_STATUS, ()))
+        self._num_needs_review += int(np.count_nonzero(np.asarray(rows[NEEDS_REVIEW], bool)))
 
         make = cache(lambda row: _artwork(rows, row))
         middle = self.level_values[len(LEVELS) // 2]
-        for group, keys in zip(GROUPS, (-scores, np.abs(scores - middle), scores, -stds), strict=True):
+        for group, keys in zip(GROUPS, (-scores, np.abs(scores - middle), scores, -entropies), strict=True):
             self._keep(self._works[group], keys, ids, make)
 
     def _keep(self, works: list[tuple[float, str, Artwork]], keys: np.ndarray, ids: Sequence[str], make: Callable[[int], Artwork]) -> None:
-        """Insert the rows whose (key, artwork_id) is among the `max_works` smallest seen so far."""
-        limit = works[-1][0] if len(works) == self.max_works else np.inf
+        """Insert the rows whose (key, artwork_id) is among the `_num_kept` smallest seen so far."""
+        limit = works[-1][0] if len(works) == self._num_kept else np.inf
         candidates = np.flatnonzero(keys <= limit)
-        for row in sorted(candidates.tolist(), key=lambda row: (keys[row], ids[row]))[: self.max_works]:
+        for row in sorted(candidates.tolist(), key=lambda row: (keys[row], ids[row]))[: self._num_kept]:
             place = float(keys[row]), str(ids[row])
-            if len(works) < self.max_works or place < works[-1][:2]:
+            if len(works) < self._num_kept or place < works[-1][:2]:
                 insort(works, (*place, make(row)), key=lambda work: work[:2])
-                del works[self.max_works :]
+                del works[self._num_kept :]
 
     def add_rejects(self, rows: Columns) -> None:
         """Count rows of `reject_schema()`."""
-        for artwork_id, reject_class, message in zip(rows["artwork_id"], rows["reject_class"], rows["message"], strict=True):
+        for artwork_id, reject_class, message in zip(rows[ARTWORK_ID], rows[REJECT_CLASS], rows[MESSAGE], strict=True):
             name = str(reject_class)
             self._rejects[name] += 1
             self._keep_examples(name, [RejectExample(str(artwork_id), name, _text(message) or "")])
@@ -104,11 +125,12 @@ class Summary:
         self._sum += other._sum
         self._sum_of_squares += other._sum_of_squares
         self._num_needs_review += other._num_needs_review
+        self._critiques.update(other._critiques)
         self._rejects.update(other._rejects)
         for name, examples in other._examples.items():
             self._keep_examples(name, examples)
         for group, works in other._works.items():
-            self._works[group] = sorted([*self._works[group], *works], key=lambda work: work[:2])[: self.max_works]
+            self._works[group] = sorted([*self._works[group], *works], key=lambda work: work[:2])[: self._num_kept]
 
     def result(self) -> Findings:
         num_scored = int(self._histogram.sum())
@@ -125,26 +147,36 @@ class Summary:
             score_spread=spread,
             histogram_edges=tuple(self._low + BIN_WIDTH * index for index in range(self._histogram.shape[1] + 1)),
             histogram={level: tuple(counts.tolist()) for level, counts in zip(LEVELS, self._histogram, strict=True)},
+            critiques_by_status=dict(sorted(self._critiques.items(), key=lambda item: (-item[1], item[0]))),
             rejects_by_class=dict(sorted(self._rejects.items(), key=lambda item: (-item[1], item[0]))),
             reject_examples=[example for name in sorted(self._examples) for example in self._examples[name]],
-            gallery={group: [work[2] for work in works] for group, works in self._works.items()},
+            gallery=self._gallery(),
         )
+
+    def _gallery(self) -> dict[str, list[Artwork]]:
+        taken: set[str] = set()
+        gallery = {}
+        for group in ("best", "worst", "middling", "most uncertain"):
+            works = [work[2] for work in self._works[group] if group == "most uncertain" or work[1] not in taken][: self.max_works]
+            taken |= {work.artwork_id for work in works}
+            gallery[group] = works
+        return {group: gallery[group] for group in GROUPS}
 
 
 def _artwork(rows: Columns, row: int) -> Artwork:
     critique = {part: _text(rows[part][row]) for part in CRITIQUE_PARTS if part in rows}
     return Artwork(
-        artwork_id=str(rows["artwork_id"][row]),
-        uri=str(rows["uri"][row]),
-        width=int(rows["width"][row]),
-        height=int(rows["height"][row]),
-        score=float(rows["score"][row]),
-        score_std=float(rows["score_std"][row]),
-        level=str(rows["level"][row]),
+        artwork_id=str(rows[ARTWORK_ID][row]),
+        uri=str(rows[URI][row]),
+        width=int(rows[WIDTH][row]),
+        height=int(rows[HEIGHT][row]),
+        score=float(rows[SCORE][row]),
+        score_std=float(rows[SCORE_STD][row]),
+        level=str(rows[LEVEL][row]),
         probabilities=tuple(float(rows[name][row]) for name in PROBABILITY_COLUMNS),
-        open_set_mass=float(rows["open_set_mass"][row]),
-        entropy=float(rows["entropy"][row]),
-        needs_review=bool(rows["needs_review"][row]),
+        open_set_mass=float(rows[OPEN_SET_MASS][row]),
+        entropy=float(rows[ENTROPY][row]),
+        needs_review=bool(rows[NEEDS_REVIEW][row]),
         **critique,  # type: ignore[arg-type]
     )
 

@@ -15,6 +15,7 @@ from artquant.core.schema import ARTWORK_ID
 from artquant.storage.store import Store
 
 WINDOW_ROWS, RUN_ROWS = 65_536, 1 << 19
+_NARROW_ROWS = 2048  # a row group of each run is held while they are merged
 
 
 class Sorted:
@@ -81,13 +82,15 @@ def read_sorted(store: Store, key: str, columns: Sequence[str] | None = None) ->
 
 
 @contextmanager
-def sorted_stream(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
-    """Sort the rows of `tables` by artwork_id. What comes in order passes through a file; what does not is sorted in runs."""
+def sorted_stream(tables: Iterator[pa.Table], run_rows: int | None = None) -> Iterator[Iterator[pa.Table]]:
+    """Sort the rows of `tables` by artwork_id. What comes in order passes through a file; what does not is sorted in runs. `run_rows`: of
+    wide rows, how many are held at a time."""
+    group_rows = min(WINDOW_ROWS, _NARROW_ROWS) if run_rows else WINDOW_ROWS
     with tempfile.TemporaryDirectory(prefix="artquant-sort-") as folder:
         runs: list[Path] = []
         writer: pq.ParquetWriter | None = None
         last: str | None = None
-        for table in _chunks(tables):
+        for table in _chunks(tables, run_rows or RUN_ROWS):
             ids = table.column(ARTWORK_ID)
             if table.num_rows > 1 and not pc.all(pc.less_equal(ids.slice(0, len(ids) - 1), ids.slice(1))).as_py():
                 table = table.sort_by(ARTWORK_ID)
@@ -97,17 +100,17 @@ def sorted_stream(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
                     writer.close()
                 runs.append(Path(folder) / f"{len(runs)}.parquet")
                 writer = pq.ParquetWriter(runs[-1], table.schema, compression="zstd")
-            writer.write_table(table, row_group_size=WINDOW_ROWS)
+            writer.write_table(table, row_group_size=group_rows)
             last = ids[-1].as_py()
         if writer is not None:
             writer.close()
-        yield _merged(runs)
+        yield _merged(runs, min(WINDOW_ROWS, max(256, (run_rows or RUN_ROWS * 8) // max(1, len(runs)))))
 
 
-def _merged(runs: Sequence[Path]) -> Iterator[pa.Table]:
+def _merged(runs: Sequence[Path], window_rows: int) -> Iterator[pa.Table]:
     files = [pq.ParquetFile(run, pre_buffer=False) for run in runs]
     try:
-        streams = [Sorted(pa.Table.from_batches([batch]) for batch in file.iter_batches(WINDOW_ROWS)) for file in files]
+        streams = [Sorted(pa.Table.from_batches([batch]) for batch in file.iter_batches(window_rows)) for file in files]
         for parts in windows(streams):
             present = [part for part in parts if part is not None]
             yield pa.concat_tables(present).sort_by(ARTWORK_ID) if len(present) > 1 else present[0]
@@ -116,12 +119,12 @@ def _merged(runs: Sequence[Path]) -> Iterator[pa.Table]:
             file.close()
 
 
-def _chunks(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """Tables of some RUN_ROWS rows."""
+def _chunks(tables: Iterator[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """Tables of some `num_rows` rows."""
     held: list[pa.Table] = []
     for table in tables:
         held.append(table)
-        if sum(part.num_rows for part in held) >= RUN_ROWS:
+        if sum(part.num_rows for part in held) >= num_rows:
             yield pa.concat_tables(held).combine_chunks()
             held = []
     if any(part.num_rows for part in held):

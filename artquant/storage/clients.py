@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from artquant.core.errors import UserError
-from artquant.storage.errors import Changed
+from artquant.storage.budget import BUDGET
+from artquant.storage.errors import BROKEN_OFF, Changed, classify, store_errors
 from artquant.storage.local import Listed
 from artquant.storage.patience import PATIENCE_SECONDS
 
@@ -49,6 +49,7 @@ class S3:
     def __init__(self, bucket: str):
         self.bucket = bucket
         self.endpoint = _endpoint()
+        self.server = self.endpoint or "Amazon S3"
         self.connection_hint = (
             f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
         )
@@ -119,15 +120,17 @@ class S3:
         if isinstance(data, Path):
             if (num_bytes := data.stat().st_size) > _PART_BYTES:
                 client = self._client(_CONTROL_SECONDS, is_patient=True)
+                _take(1 + num_bytes // _PART_BYTES)
                 return etag_of(client.put(path, data, chunk_size=_PART_BYTES, max_concurrency=4))
             with data.open("rb") as file:
                 data = file.read(num_bytes)
         if len(data) > _PART_BYTES:
+            _take(1 + len(data) // _PART_BYTES)
             return etag_of(self._client(_CONTROL_SECONDS, is_patient=True).put(path, data))
         return etag_of(self._writer(attempt, len(data)).put(path, data, use_multipart=False))
 
     def create(self, path: str, data: bytes, attempt: int) -> str:
-        return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode="create", use_multipart=False))
+        return etag_of(self._writer(attempt, len(data)).put(path, data, mode="create", use_multipart=False))
 
     def replace(self, path: str, data: bytes, etag: str, attempt: int) -> str:
         try:
@@ -140,21 +143,31 @@ class S3:
     def delete(self, paths: Sequence[str], attempt: int) -> None:
         self._writer(attempt + 1).delete(paths)
 
-    def list(self, root: str) -> Iterator[Listed]:
-        """List the entries below `root`, with the last slash of a key restored, which the native client strips.
+    @property
+    def is_byte_ordered(self) -> bool:
+        """S3 lists by the bytes of the keys, but for its directory buckets; of a server elsewhere that is not known."""
+        return (not self.endpoint or ".amazonaws." in self.endpoint) and not self.bucket.endswith("--x-s3")
+
+    def list(self, root: str, after: str = "") -> Iterator[Listed]:
+        """List the entries below `root`, behind the path `after`, with the last slash of a key restored, which the native client strips.
 
         So an empty `dir/` (a marker) is recognised by asking whether there is a `dir`, and of two entries with one path the second is
         `path/`.
         """
         from obstore.exceptions import InvalidPathError
 
-        last = ""
+        last = after
         open_paths: list[str] = []  # those of which `path/` may still come, in the order of the keys
         try:
-            for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, chunk_size=1000):
+            for page in self._pages(root, after):
+                BUDGET.take()
                 for meta in page:
                     path, size, etag = meta["path"], meta["size"], etag_of(meta)
                     last = path
+                    if after.startswith(path):  # it is `path/`: `path` alone comes before
+                        if size:
+                            yield f"{path}/", size, etag
+                        continue
                     while open_paths and not path.startswith(open_paths[-1]):
                         open_paths.pop()
                     if path == root:
@@ -169,6 +182,20 @@ class S3:
                         yield path, size, etag
         except InvalidPathError:
             yield from self._list_odd(root, last)
+
+    def _pages(self, root: str, after: str) -> Iterator[Any]:
+        """Go on after the last key where a page broke off: the client tries again by itself only before an answer has begun."""
+        last, num_broken = after or None, 0
+        while True:
+            try:
+                for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, offset=last, chunk_size=1000):
+                    yield page
+                    last, num_broken = (page[-1]["path"] if page else last), 0
+                return
+            except store_errors() as error:
+                num_broken += 1
+                if classify(error)[1] != BROKEN_OFF or num_broken > 8:  # in a row
+                    raise
 
     def _is_object(self, path: str, etag: str = "") -> bool:
         try:
@@ -193,6 +220,7 @@ class S3:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **payer)
         try:
             for page in pages:
+                BUDGET.take()
                 for entry in page.get("Contents", ()):
                     if entry["Size"] or not entry["Key"].endswith("/"):
                         yield entry["Key"], entry["Size"], entry["ETag"].strip('"')
@@ -221,34 +249,9 @@ class S3:
         client.delete(path)
 
 
-class Ranges(io.RawIOBase):
-    """A seekable view of one object of `size_bytes`; every read is one ranged request by `read_range(start, length)`."""
-
-    def __init__(self, read_range: Callable[[int, int], bytes], size_bytes: int):
-        self._read_range = read_range
-        self._size_bytes = size_bytes
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = max(0, offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size_bytes}[whence])
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size_bytes - self._position)
-        if length <= 0:
-            return 0
-        buffer[:length] = self._read_range(self._position, length)
-        self._position += length
-        return length
+def _take(num_requests: int) -> None:
+    for _ in range(num_requests):
+        BUDGET.take()
 
 
 def _endpoint() -> str | None:

@@ -38,7 +38,7 @@ _GRPC_OFFSET = 10_000
 _BASES = range(11_000, 22_000, len(_SERVERS))  # so that all stay below the kernel's ephemeral ports
 _READY_SECONDS = 40.0
 _TRIES = 3  # another may take a port between the look and the start
-_STOP_SECONDS = 0.5  # an ordered stop takes 1 to 30 s, and gains nothing: what was acknowledged survives SIGKILL
+_STOP_SECONDS = 0.1  # an ordered stop takes 1 to 30 s, and gains nothing: what was acknowledged survives SIGKILL
 _TAKEOVER_SECONDS = 10.0
 # Ends the server when the pipe on stdin closes, however the owner died. A death signal would come with the starting thread's end already.
 _WATCHDOG = 'read -r _; kill -TERM "$1"; for _ in 1 2 3 4 5 6; do sleep 0.5; kill -0 "$1" || exit 0; done; kill -KILL "$1"'

@@ -50,6 +50,18 @@ def store_errors() -> tuple[type[Exception], ...]:
     return BaseError, OSError
 
 
+def write_errors() -> tuple[type[Exception], ...]:
+    """Return the same, and that a conditional write was refused."""
+    return Changed, *store_errors()
+
+
+def is_conflict(error: Exception) -> bool:
+    """Tell whether a conditional write was refused because of what is there."""
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    return isinstance(error, (AlreadyExistsError, PreconditionError, Changed))
+
+
 def readable_name(name: str) -> str:
     """Return a file's name as text that a table can hold.
 
@@ -72,6 +84,8 @@ def classify(error: Exception) -> tuple[RejectClass, str]:
     status = int(match[1]) if (match := re.search(r"status code: (\d{3})", text)) else 0
     code = match[1] if (match := re.search(r"<Code>(\w+)</Code>", text)) else ""
     detail = " ".join(filter(None, (str(status or ""), code)))
+    if status == 501:
+        return RejectClass.DENIED, f"the store cannot do this ({detail})"
     if status == 429 or status >= 500 or code in _THROTTLES:  # some stores throttle with a 403
         return RejectClass.THROTTLED, f"the store is overloaded or failing ({detail})"
     if code == "NoSuchBucket":

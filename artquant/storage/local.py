@@ -24,6 +24,7 @@ class Local:
     """The file system from `/` down."""
 
     connection_hint = "check the disk"
+    server = "a file system"
     is_remote = False
 
     def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]:

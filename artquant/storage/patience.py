@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from artquant.core.schema import RejectClass
-from artquant.storage.errors import NO_CONNECTION, classify, store_errors
+from artquant.storage.budget import BUDGET
+from artquant.storage.errors import NO_CONNECTION, Changed, classify, is_conflict, store_errors, write_errors
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
 _MAX_WAIT_SECONDS = 5.0
+_PROBE_PATIENCE_SECONDS = 8.0
 _MEMORY_SECONDS = 60.0  # failures further apart are two outages
 
 
@@ -51,12 +53,13 @@ def patiently(
     """Return the result of `call(attempt)` and the attempts it took (1, 2, ...).
 
     THROTTLED and TIMEOUT are tried again until both `attempts` and `patience_seconds` are used up, or the store has been away for that
-    long; DENIED once (some stores say so under load). Between two tries lie up to 0.2 * 2^attempt seconds, at most 5. What is not
+    long; DENIED once (some stores say so under load). Between two tries lie 0 to 0.2 * 2^attempt seconds, at most 5. What is not
     repeatable is tried again only if the store did not take it. Raises Exhausted.
     """
     start, num_denied, attempt = time.monotonic(), 0, 0
     while True:
         attempt += 1
+        BUDGET.take()
         try:
             result = call(attempt)
         except store_errors() as error:
@@ -66,6 +69,8 @@ def patiently(
                 is_final = num_denied > 1 or not is_repeatable or attempts == 1 and patience_seconds == 0
             elif reject_class in (RejectClass.THROTTLED, RejectClass.TIMEOUT):
                 outage.failed()
+                if reject_class is RejectClass.THROTTLED:
+                    BUDGET.slow_down()
                 is_away = 0 < patience_seconds <= outage.seconds
                 is_over = attempt >= attempts and time.monotonic() - start >= patience_seconds
                 is_taken = not is_repeatable and reject_class is RejectClass.TIMEOUT and message != NO_CONNECTION
@@ -78,5 +83,49 @@ def patiently(
         else:
             outage.ended()
             return result, attempt
-        longest = min(_MAX_WAIT_SECONDS, 0.2 * 2 ** min(attempt, 10))
-        time.sleep(random.uniform(longest / 4, longest))
+        pause = random.uniform(0, min(_MAX_WAIT_SECONDS, 0.2 * 2 ** min(attempt, 10)))  # full jitter: no two come back together
+        if reject_class is RejectClass.THROTTLED:
+            BUDGET.wait(pause)
+        else:
+            time.sleep(pause)
+
+
+def briefly(call: Callable[[], T]) -> T:
+    """Return `call()`, after a few more tries where the store is overloaded; that nobody is there is told at once. Raises Exhausted."""
+
+    def attempt_it(attempt: int) -> T:
+        try:
+            return call()
+        except store_errors() as error:
+            raise Exhausted(error, attempt) if classify(error)[1] == NO_CONNECTION else error from error
+
+    return patiently(attempt_it, Outage(), patience_seconds=_PROBE_PATIENCE_SECONDS)[0]
+
+
+class Creator(Protocol):
+    def create(self, path: str, data: bytes, attempt: int) -> str: ...
+    def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]: ...
+
+
+def sure_creation(backend: Creator, path: str, data: bytes) -> Callable[[int], str]:
+    """Return a call for `patiently` that creates an object and returns its etag. Raises Changed where it is another's.
+
+    After an attempt without an answer, an object that has these very bytes is this call's own.
+    """
+    is_open = False
+
+    def create(attempt: int) -> str:
+        nonlocal is_open
+        try:
+            return backend.create(path, data, attempt)
+        except write_errors() as error:
+            if not is_conflict(error):
+                is_open = True
+                raise
+            if is_open:
+                found, etag = backend.get(path, attempt, PATIENCE_SECONDS)
+                if found == data:
+                    return etag
+            raise Changed(path) from error
+
+    return create

@@ -23,10 +23,11 @@ from urllib.parse import unquote
 
 from artquant.core.errors import Reject, UserError
 from artquant.core.schema import RejectClass
-from artquant.storage.clients import S3, Ranges
-from artquant.storage.errors import BrokenOff, Changed, classify, store_errors, user_message
+from artquant.storage.clients import S3
+from artquant.storage.errors import BrokenOff, classify, is_conflict, store_errors, user_message, write_errors
 from artquant.storage.local import Local
-from artquant.storage.patience import PATIENCE_SECONDS, Exhausted, Outage, patiently
+from artquant.storage.patience import PATIENCE_SECONDS, Exhausted, Outage, briefly, patiently, sure_creation
+from artquant.storage.ranges import Ranges
 
 T = TypeVar("T")
 
@@ -75,13 +76,12 @@ def open_store(uri: str) -> Store:
         return _open_folder(uri, uri[scheme.end() :] if scheme else uri)
     if not uri.startswith("s3://"):
         raise UserError(f"Cannot open {scheme[0]} addresses: {_TAKES}.")
-    bucket, _, prefix = uri[len("s3://") :].partition("/")
+    bucket, _, prefix = uri[len("s3://") :].removesuffix("/").partition("/")
     if "@" in bucket:
         raise UserError("An s3:// address must not hold credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.")
     if not _BUCKET.fullmatch(bucket):
         raise UserError(f"{uri!r} has no valid bucket name (3 to 63 lower-case letters, digits, dots and hyphens): {_TAKES}.")
-    prefix = prefix.removesuffix("/")
-    if prefix and not _is_addressable(prefix):
+    if prefix and not is_addressable(prefix):
         raise UserError(f"The prefix of {uri!r} {_ODD_KEY}: correct it.")
     return Store(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, S3(bucket))
 
@@ -94,8 +94,7 @@ def _open_folder(uri: str, path: str) -> Store:
     folder = os.path.abspath(os.path.expanduser(path))
     if uri.startswith("file:") and not os.path.lexists(folder) and os.path.lexists(decoded := unquote(folder)):
         folder = decoded  # as in file:///data/my%20art; a folder that has this very name goes first
-    folder = folder.strip("/")
-    return Store(f"file:///{folder}", folder, Local())
+    return Store(f"file:///{folder.strip('/')}", folder.strip("/"), Local())
 
 
 def open_parent(uri: str) -> tuple[Store, str]:
@@ -103,14 +102,13 @@ def open_parent(uri: str) -> tuple[Store, str]:
     parent, slash, name = uri.rpartition("/")
     if uri.startswith("file:") and not slash:
         parent, name = "file:.", uri[len("file:") :]
-    if parent in ("file:", "file://"):
-        parent += "/"
+    parent += "/" if parent in ("file:", "file://") else ""
     if not name or parent in ("s3:/", "s3:"):
         raise UserError(f"{uri!r} names no object: write it as s3://bucket/key or as the path of a file.")
     return open_store(parent or ("/" if slash else ".")), name
 
 
-def _is_addressable(key: str) -> bool:
+def is_addressable(key: str) -> bool:
     return not _CONTROL.search(key) and all(part not in ("", ".", "..") for part in key.split("/"))
 
 
@@ -122,6 +120,7 @@ class Store:
         self._prefix = prefix
         self._backend = backend
         self._outage = outage or Outage()
+        self.server: str = backend.server
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
@@ -135,10 +134,15 @@ class Store:
     def child(self, prefix: str) -> Store:
         """Return the store whose root is the folder `prefix` below this one; it shares the connections."""
         prefix = prefix.strip("/")
-        return Store(self.uri_of(prefix), self._path(prefix), self._backend, self._outage)
+        return type(self)(self.uri_of(prefix), self._path(prefix), self._backend, self._outage)
 
-    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        """List every object below the folder `prefix`, page by page; nothing for a folder that does not exist.
+    @property
+    def is_byte_ordered(self) -> bool | None:
+        """Whether listings are known to come in byte order of the keys; None for a disk, which is walked from its beginning."""
+        return getattr(self._backend, "is_byte_ordered", None)
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:
+        """List every object below the folder `prefix`, page by page; nothing for a folder that does not exist. S3 can begin `after` a key.
 
         S3 and local folders answer in byte order of the keys; other stores may not (SeaweedFS gives `a/b` before `a.b`). Directory markers
         (an empty `dir/`) are left out. Raises UserError.
@@ -146,7 +150,7 @@ class Store:
         root = self._path(prefix.strip("/")) if prefix.strip("/") else self._prefix
         cut = len(self._prefix) + 1 if self._prefix else 0
         with self._doing(f"list {self.uri}"):
-            for path, size_bytes, etag in self._backend.list(root):
+            for path, size_bytes, etag in self._backend.list(*((root, self._path(after)) if after else (root,))):
                 yield ObjectInfo(path[cut:], size_bytes, etag)
 
     def get(self, key: str) -> bytes:
@@ -213,33 +217,29 @@ class Store:
 
         return io.BufferedReader(Ranges(read_range, self.head(key).size_bytes), _READ_AHEAD_BYTES)
 
-    def put(self, key: str, data: bytes) -> str:
+    def put(self, key: str, data: bytes | Path) -> str:
         """Write the whole object or nothing, and return its etag. Raises UserError."""
-        return self._put(key, data)
+        with self._doing(f"write {self.uri_of(key)}"):
+            path = self._path(key)
+            return self._patiently(lambda attempt: self._backend.put(path, data, attempt))
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> str:
         """Do as `put`, from a file of up to 160 GB, in parts of 16 MiB."""
-        return self._put(key, Path(path))
+        return self.put(key, Path(path))
 
     def put_if_absent(self, key: str, data: bytes) -> str:
         """Write the object and return its etag, or raise Conflict if it exists.
 
-        After a broken connection, this writer itself may have made it.
+        An attempt without an answer is tried again; an object that is there then, with these very bytes, is this call's own.
         """
         with self._doing(f"write {self.uri_of(key)}"):
-            path = self._path(key)
-            return self._patiently(lambda attempt: self._backend.create(path, data, attempt), is_repeatable=False)
+            return self._patiently(sure_creation(self._backend, self._path(key), data))
 
     def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """Replace the version `etag` and return the new etag, or raise Conflict if the object is gone or has another version."""
         with self._doing(f"write {self.uri_of(key)}"):
             path = self._path(key)
             return self._patiently(lambda attempt: self._backend.replace(path, data, etag, attempt), is_repeatable=False)
-
-    def _put(self, key: str, data: bytes | Path) -> str:
-        with self._doing(f"write {self.uri_of(key)}"):
-            path = self._path(key)
-            return self._patiently(lambda attempt: self._backend.put(path, data, attempt))
 
     def delete(self, keys: str | Iterable[str]) -> None:
         """Delete the objects; those that are gone already are no error. Raises UserError."""
@@ -251,24 +251,26 @@ class Store:
     def check_readable(self) -> None:
         """Raise UserError, within some 10 s, if the store cannot be listed or is a single object. An empty one is readable."""
         with self._doing(f"read {self.uri}"):
-            is_object = self._backend.probe(self._prefix)
+            is_object = self._briefly(lambda: self._backend.probe(self._prefix))
         if is_object:
-            place = "prefix" if self._backend.is_remote else "folder"
-            raise UserError(f"Cannot read {self.uri}: it is a file; give its {place}.")
+            raise UserError(f"Cannot read {self.uri}: it is a file; give its {'prefix' if self._backend.is_remote else 'folder'}.")
 
     def check_writable(self) -> None:
         """Raise UserError, within some 10 s, if an object cannot be written and deleted again."""
         path = self._path(f".artquant-write-check-{secrets.token_hex(8)}")
         with self._doing(f"write to {self.uri}"):
-            self._backend.probe_write(path)
+            self._briefly(lambda: self._backend.probe_write(path))
 
     def _patiently(self, call: Callable[[int], T], is_repeatable: bool = True) -> T:
         if not self._backend.is_remote:  # a disk's failure does not pass
             return call(1)
         return patiently(call, self._outage, patience_seconds=PATIENCE_SECONDS, is_repeatable=is_repeatable)[0]
 
+    def _briefly(self, call: Callable[[], T]) -> T:
+        return briefly(call) if self._backend.is_remote else call()
+
     def _path(self, key: str) -> str:
-        if not _is_addressable(key):
+        if not is_addressable(key):
             raise ValueError(f"the key {key!r} {_ODD_KEY}")
         return f"{self._prefix}/{key}" if self._prefix else key
 
@@ -287,14 +289,12 @@ class Store:
 
     @contextlib.contextmanager
     def _doing(self, what: str) -> Iterator[None]:
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
         try:
             try:
                 yield
             except Exhausted as error:
                 raise error.cause from None
-        except (AlreadyExistsError, PreconditionError, Changed) as error:
-            raise Conflict(f"Cannot {what}: another writer was first.") from error
-        except store_errors() as error:
+        except write_errors() as error:
+            if is_conflict(error):
+                raise Conflict(f"Cannot {what}: another writer was first.") from error
             raise UserError(user_message(error, what, self._backend.connection_hint)) from error

@@ -38,10 +38,10 @@ class ChatTrainingModel(TrainingModel):
         ids = torch.where(mask, ids, self.processor.tokenizer.eos_token_id)  # the padding must not be taken for an image
         pictures = self.processor.pictures(pixels.cpu().numpy())
         seen = {name: value.to(ids.device) if isinstance(value, torch.Tensor) else value for name, value in pictures.items()}
-        given = self.processor.tokens(ids, mask) | seen
+        inputs = self.processor.tokens(ids, mask) | seen
         if can_take(self.model, "logits_to_keep"):
-            return self.model(**given, logits_to_keep=places, use_cache=False).logits
-        return self.model(**given, use_cache=False).logits[:, places]
+            return self.model(**inputs, logits_to_keep=places, use_cache=False).logits
+        return self.model(**inputs, use_cache=False).logits[:, places]
 
 
 def make_training_model(network: Network, vision_warmup: VisionWarmup | None) -> TrainingModel:

@@ -17,6 +17,7 @@ from artquant.agreement.metrics import plcc, srcc
 from artquant.core.errors import RunFailed
 from artquant.core.memory import keep_freed_memory
 from artquant.core.scale import Scale, estimate_distribution
+from artquant.core.schema import ARTWORK_ID
 from artquant.storage.store import open_store
 from artquant.training.chat_training_model import make_training_model
 from artquant.training.data import Pictures, Task
@@ -60,12 +61,12 @@ class Worker:
         self.state = RunState(open_store(task.output_uri), task.run_id)
         self.history = self._history()
         keep = task.spec.fit.keep_in_memory_mb << 20
-        self.pictures = Pictures(task.pictures, [row["artwork_id"] for row in self.rows], self.image_size, keep)
+        self.pictures = Pictures(task.pictures, [row[ARTWORK_ID] for row in self.rows], self.image_size, keep)
         judged = task.validation.to_pylist()[: task.spec.fit.validation_limit]
         self.judged_scores = np.array([row["score"] for row in judged])
         self.judged_examples = [builder.examples({"score": row["score"]}) for row in judged]
         self.judged_targets = soft_labels(judged, prompts.scale, task.spec.loss.sigma)
-        self.judged = Pictures(task.pictures, [row["artwork_id"] for row in judged], self.image_size, 1 << 62).kept
+        self.judged = Pictures(task.pictures, [row[ARTWORK_ID] for row in judged], self.image_size, 1 << 62).kept
         self.warmup_steps = task.spec.vision_warmup.steps
         self.num_steps = self.warmup_steps + task.num_steps
         vision_warmup = VisionWarmup(self.network.model, task.train, task.spec.vision_warmup.columns) if self.warmup_steps else None

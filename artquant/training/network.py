@@ -51,8 +51,8 @@ class Network:
         """Save a whole checkpoint; LoRA weights are merged, so the network cannot be trained any further."""
         model = self.adapted.merge_and_unload() if self.adapted is not None else self.model
         if isinstance(self.processor, ChatProcessor):  # its own may be one that transformers reads but does not write
-            given = model.generation_config
-            model.generation_config = GenerationConfig(eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id)
+            generation = model.generation_config
+            model.generation_config = GenerationConfig(eos_token_id=generation.eos_token_id, pad_token_id=generation.pad_token_id)
         model.to(self.export_dtype).save_pretrained(folder)
         self.processor.save_pretrained(folder)
         self.prompts.save(folder)

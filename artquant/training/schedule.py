@@ -13,7 +13,7 @@ HEADS_LR_MULTIPLIER = 5.0  # heads that are thrown away learn faster than the fe
 def learning_rate(step: int, warmup_steps: int, num_steps: int, peak: float, warmup_ratio: float) -> float:
     """Return the learning rate at `step`: in each phase a linear warm-up, then a cosine.
 
-    The vision warm-up's ends at half the peak, the text's at zero.
+    The vision warm-up's stops midway down: at half the peak for a `warmup_ratio` of 0, above it for any other. The text's ends at zero.
     """
     if step < warmup_steps:
         done, total, shown = step, 2 * warmup_steps, warmup_steps

@@ -48,8 +48,8 @@ class RunState:
         assert history.last_step is not None
         self.store.put(_key(history.last_step), buffer.getvalue())
         self.note(history)
-        kept = {_key(step) for step in (history.last_step, history.best_step) if step is not None}
-        self.store.delete([info.key for info in self.store.list() if info.key.endswith(".pt") and info.key not in kept])
+        wanted = {_key(step) for step in (history.last_step, history.best_step) if step is not None}
+        self.store.delete([info.key for info in self.store.list() if info.key.endswith(".pt") and info.key not in wanted])
 
     def note(self, history: History) -> None:
         self.store.put("state.json", json.dumps(asdict(history), indent=1).encode())

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 from artquant.training.examples import Batch, Example
 from artquant.training.losses import Answers, answers, loss_sums
 from artquant.training.vision_warmup import VisionWarmup

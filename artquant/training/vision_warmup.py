@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
-from artquant.model.processing import normalise
-from artquant.model.vision import VisionLayer
+from artquant.model.vision import VisionLayer, normalise
 
 
 class VisionWarmup(nn.Module):

@@ -153,7 +153,7 @@ def test_whatever_a_library_raises_is_a_sentence_that_names_the_file(read: Read,
     assert isinstance(error.value.__cause__, ZeroDivisionError)
 
 
-def test_mutated_files_are_rows_and_rejects_or_a_sentence(store: Store) -> None:
+def test_mutated_files_are_rows_and_rejects_or_a_sentence(folder: Store) -> None:
     draw = random.Random(5)
     ours = [{"id": f"{n}.jpg", "score": n, "ratings": [n, None], "comment": "é, \n" * (n % 2), "tags": {"a": [n]}} for n in range(9)]
     csv_text = "id,score,ratings,comment\n" + "".join(f'{n}.jpg,{n},"[{n}, null]","two\nlines, ""{n}"""\n' for n in range(9))
@@ -175,7 +175,7 @@ def test_mutated_files_are_rows_and_rejects_or_a_sentence(store: Store) -> None:
             for _ in range(draw.randint(1, 3)):
                 at = draw.randrange(len(data))
                 data[at : at + draw.randint(0, 4)] = draw.choice(marks)
-            spec = sent_to(store, {name: bytes(data)})
+            spec = sent_to(folder, {name: bytes(data)})
             try:
                 annotations = read_annotations(spec)
             except UserError as error:
@@ -183,5 +183,5 @@ def test_mutated_files_are_rows_and_rejects_or_a_sentence(store: Store) -> None:
             else:
                 assert accounts(annotations), (name, bytes(data))
                 num_read += 1
-        store.delete(name)
+        folder.delete(name)
     assert num_read > 30

@@ -56,6 +56,7 @@ CASES = {
     "a variable that is not set": score(input="", names=["input= is empty"]),
     "an output that is not set": score(output="", names=["output= is empty"]),
     "an input without an output": Case(["score", "input={pictures}"], ["input is given and output is not"]),
+    "a collection without a model": Case(["score", "input={pictures}", "output={out}"], ["input is given and model is not", "model=tiny"]),
     "an output without an input": Case(["score", "output={out}"], ["output is given and input is not"]),
     "a setting before the job": Case(["input={pictures}"], ["the job comes first"]),
     "a configuration that is not there": score("config={folder}/none.yaml", names=["{folder}/none.yaml", "No such file"]),

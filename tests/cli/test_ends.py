@@ -180,12 +180,12 @@ def test_an_error_after_publishing_says_that_the_run_is_published(
         raise TypeError("the page is broken")
 
     monkeypatch.setattr("artquant.pipelines.score.run_score", run_score)
-    places = [f"input={tmp_path}/in", f"output={tmp_path}/out"]
+    places = [f"input={tmp_path}/in", f"output={tmp_path}/out", "model=tiny"]
     assert main(["score", *places, "run_id=published"]) == 0
     assert (
         "artquant: The run published is published, and its rows are current; what came after failed: TypeError" in capsys.readouterr().err
     )
-    assert main(["score", f"input={tmp_path}/in", f"output={tmp_path}/other", "run_id=another"]) == 1
+    assert main(["score", f"input={tmp_path}/in", f"output={tmp_path}/other", "model=tiny", "run_id=another"]) == 1
     assert "Stopped by an error that nobody foresaw: TypeError: the page is broken" in capsys.readouterr().err
 
 
@@ -199,6 +199,14 @@ def test_a_setting_that_is_typed_as_a_variable_of_make_is_refused(stray: str) ->
     done = make("submit", "JOB=score", stray)
     assert done.returncode == 2 and "Started" not in done.stdout + done.stderr
     assert f"artquant: {stray.partition('=')[0]}= is no variable of this Makefile" in done.stderr and "ARGS=" in done.stderr
+
+
+def test_make_retry_tries_the_class_that_is_named_and_no_other_target_takes_one() -> None:
+    done = make("-n", "retry", "CLASS=throttled", "ARGS=input=/a output=/b")
+    assert 'artquant score config=jobs/score.yaml "retry=throttled" input=/a output=/b' in done.stdout
+    for arguments, words in ((("retry",), "say which reject class"), (("submit", "JOB=score", "CLASS=x"), "CLASS= is for make retry")):
+        done = make("-n", *arguments)
+        assert done.returncode == 2 and words in done.stderr
 
 
 def test_a_target_that_is_misspelt_is_answered_with_where_to_look() -> None:

@@ -125,7 +125,7 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
         "tiny on 40 artworks of the test split, 2 artworks without a score, in 12 s.",
         "SRCC 0.871 0.810 to 0.910",
         "KRCC - - to -",
-        "same level 55% 40% to 70%",
+        "level accuracy 55% 40% to 70%",
         "middle 50% 61% of people's means lie there",
         "H(D|Z) 31.500 30.000 to 33.000, 0.63 a token",
         "bound 88% H(Y|Z) <= H(Y|D) + H(D|Z) holds on the means",

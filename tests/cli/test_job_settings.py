@@ -113,9 +113,13 @@ def test_workers_open_the_model_with_the_engine_and_the_preprocessing_of_the_set
     assert plain.identity.preprocessing_digest != turned.identity.preprocessing_digest
 
 
-def test_a_training_is_judged_by_the_engine_of_its_settings(started: Callable[..., tuple[Any, ...]], folder: Path) -> None:
-    spec, splits, checkpoint, _, recipe_of = started("train", **{"engine.batch_size": 5, "run_id": "mine", "fit.batch_size": 2})
-    assert recipe_of(str(folder / "model")).engine.batch_size == 5
+def test_a_training_is_judged_by_the_engine_and_the_preprocessing_of_its_settings(
+    started: Callable[..., tuple[Any, ...]], folder: Path
+) -> None:
+    changes = {"engine.batch_size": 5, "run_id": "mine", "fit.batch_size": 2, "fetch.full_decode": "true"}
+    spec, splits, checkpoint, _, recipe_of = started("train", **changes)
+    recipe = recipe_of(str(folder / "model"))
+    assert recipe.engine.batch_size == 5 and recipe.identity == checkpoint.identity("float32", full_decode=True)
     assert spec.run_id == "mine" and checkpoint.location == str(folder / "model")
     assert len(splits.train) + len(splits.validation) + len(splits.test) == NUM
 

@@ -39,7 +39,7 @@ def test_the_plan_says_what_is_due_and_what_is_unknown(places: tuple[Store, Stor
     found = rows_of(said)
     assert "3 artworks due" in said and "the first of this output" in said
     assert (found["new"], found["excluded"], found["object reads"], found["output files"]) == ("3", "1", "3", "1")
-    assert found["time"] == "unknown" and "3.0 kB" in said
+    assert found["time"] == found["peak memory"] == "unknown" and "3.0 kB" in said
     assert not list(output.list("_artquant/snapshots")) and not list(output.list("_artquant/intents")), "nothing is claimed"
     assert {info.key for info in source.list()} == {f"{number}.jpg" for number in range(4)}
 
@@ -55,9 +55,12 @@ def test_the_plan_reckons_with_what_earlier_runs_measured(
     assert parent
     for number in range(4, 104):
         source.put(f"{number}.jpg", b"y")
-    monkeypatch.setattr("artquant.results.nights.opened", lambda store: Snapshot(**vars(parent) | {"rates": {"score_per_worker": 0.5}}))
+    rates = {"score_per_worker": 0.5, "driver_peak_bytes": 6e8, "worker_peak_bytes": 2e9}
+    monkeypatch.setattr("artquant.results.nights.opened", lambda store: Snapshot(**vars(parent) | {"rates": rates}))
     assert main(["plan", "score", *settings, "price_per_hour=36", "engine.num_workers=2"]) == 0
-    found = rows_of(capsys.readouterr().out)
+    said = capsys.readouterr().out
+    found = rows_of(said)
+    assert found["peak memory"] == "2.0 GB" and "driver 600" in said
     assert found["time"] == "1 min 44 s" and found["cost"] == "1.04"  # 104 at one a second: the four are due for another model
     assert (found["new"], found["model"]) == ("100", "4")
     assert plan.seconds_of(10, None, None) is None  # type: ignore[arg-type]
@@ -81,7 +84,7 @@ def test_two_collections_or_half_of_the_places_are_refused(settings: list[str], 
 
 
 def test_snapshots_are_listed_taken_back_and_brought_again(
-    places: tuple[Store, Store, list[str]], capsys: pytest.CaptureFixture[str]
+    places: tuple[Store, Store, list[str]], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     source, output, _ = places
     assert main(["snapshots", "history", output.uri]) == 0
@@ -92,9 +95,20 @@ def test_snapshots_are_listed_taken_back_and_brought_again(
     said = capsys.readouterr().out
     assert "Snapshot 3 holds what was published before: 2 rows." in said and "taken back" in said
     assert main(["snapshots", "release", output.uri, "two"]) == 0
-    assert "Snapshot 4 publishes two again." in capsys.readouterr().out
+    assert "Snapshot 4 publishes two." in capsys.readouterr().out
+    assert main(["snapshots", "compact", output.uri]) == 0
+    assert "Snapshot 5 holds the same rows in 1 file instead of 2." in capsys.readouterr().out
+    assert main(["snapshots", "compact", output.uri]) == 0
+    assert "nothing is to be merged" in capsys.readouterr().out
+    for name in ("one", "two"):
+        output.put(f"runs/{name}/report.html", b"a page")
+    copy = tmp_path / "home" / "reports" / "one.html"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"a page")
     assert main(["snapshots", "forget", output.uri, "1.jpg"]) == 0
-    assert "Snapshot 5 has forgotten 1 artwork, 1 row." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Snapshot 6 has forgotten 1 artwork, 1 row." in said and "The pages of one are deleted as a whole" in said
+    assert not copy.exists() and output.exists("runs/two/report.html")
     assert main(["snapshots", "clean", output.uri]) == 0
     assert {name for name, _, _ in nights.rows_by_glob(output)} == {"0.jpg", "2.jpg", "3.jpg"}
 
@@ -105,6 +119,7 @@ def test_snapshots_are_listed_taken_back_and_brought_again(
         (["burn", "OUT"], "invalid choice: 'burn'"),
         (["release", "OUT"], "needs the run: say which behind the output"),
         (["release", "OUT", "no-such-run"], "has no snapshots yet"),
+        (["compact", "OUT", "many"], "takes how many rows a file is to hold"),
         (["abandon", "OUT"], "there is nothing to give up"),
         (["rollback"], "say artquant snapshots history|rollback"),
     ],

@@ -94,6 +94,6 @@ def test_places_of_this_machine_alone_are_refused_before_anything_is_sent(cluste
 
 
 def test_a_cluster_that_does_not_answer_is_named(cluster):
-    refused = submit({**cluster, "RAY_ADDRESS": f"http://127.0.0.1:{free_port()}"}, "input=/a", "output=/b")
+    refused = submit({**cluster, "RAY_ADDRESS": f"http://127.0.0.1:{free_port()}"}, "input=/a", "output=/b", "model=tiny")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1 and "did not take the job" in refused.stderr

@@ -55,6 +55,29 @@ def test_a_name_that_looks_like_a_number_or_a_date_is_a_name_still(name):
     assert load(f"run_id={name}").run_id == name
 
 
+@pytest.mark.parametrize(
+    ("text", "inputs"),
+    [
+        ("s3://b/x,s3://c/y", ("s3://b/x", "s3://c/y")),
+        ("[art/a, /art/b]", ("art/a", "/art/b")),
+        ("/art/Dali, Gala", ("/art/Dali, Gala",)),
+        ("/art/Dali, Gala,../more", ("/art/Dali, Gala", "../more")),
+        ("[art]", ("art",)),
+    ],
+)
+def test_one_input_or_a_list_of_them_may_be_given(text, inputs):
+    assert load(f"input={text}").inputs == inputs
+
+
+@pytest.mark.parametrize(("override", "sentence"), [("input=[a,]", "one of its addresses is empty"), ("carry=a,,b", "has no name")])
+def test_an_empty_entry_of_a_list_is_refused(override, sentence):
+    assert sentence in said(override)
+
+
+def test_columns_to_carry_are_a_list():
+    assert load("carry=title,artist").carry == load("carry=[title, artist]").carry == ("title", "artist")
+
+
 def test_text_is_taken_as_it_is_typed_and_nothing_as_none():
     assert load("input=s3://bucket/a=b: c").input == "s3://bucket/a=b: c"
     assert load("input=null").input is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from artquant.config import EvaluateSpec, ScoreSpec, Section, TrainSpec
+from artquant.config import EvaluateSpec, GateSpec, ScoreSpec, Section, TrainSpec
 
 TESTS = Path(__file__).resolve().parents[1]
 JOBS: dict[str, type[Section]] = {"score": ScoreSpec, "evaluate": EvaluateSpec, "train": TrainSpec}
@@ -39,6 +39,7 @@ BATCHES = f"{SCHEDULING}::test_the_engine_is_given_whole_batches_and_told_whethe
 REVIEW = "pipelines/test_rows.py::test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart"
 EVERY_VLLM = f"{VLLM}::test_every_setting_of_vllm_reaches_it"
 WEIGHTS = f"{STEP}::test_each_task_weighs_in_the_gradient_what_its_loss_weight_says"
+GATES = f"{SCORE_SETTINGS}::test_each_gate_holds_what_is_beyond_it_and_a_wider_one_does_not"
 LORA = f"{NETWORK}::test_an_adapters_update_has_the_rank_the_scale_and_the_dropout_that_are_set"
 PASSES = f"{STEP}::test_a_step_is_so_many_passes_over_so_many_artworks"
 RATES = f"{STEP}::test_the_rate_of_each_step_is_the_schedules"
@@ -47,11 +48,15 @@ LENGTH = "training/test_data.py::test_a_run_is_so_many_steps_or_as_many_as_its_e
 RESOURCES = f"{TRAINER}::test_workers_are_as_many_and_have_what_the_settings_say"
 PROMOTION = f"{TRAIN}::test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin"
 
+COLLECTIONS = "pipelines/test_nights.py::test_a_night_of_an_inventory_and_one_of_a_manifest_that_carries_columns_and_retries"
+
 SEEN_BY = {
     "score.input": LIMITS,
     "score.manifest": "pipelines/test_nights.py::test_two_nights_over_a_manifest",
-    "score.inventory": "pipelines/test_nights.py::test_what_decides_the_rows_makes_another_run_and_nothing_else_does",
-    "score.retry": "pipelines/test_nights.py::test_what_decides_the_rows_makes_another_run_and_nothing_else_does",
+    "score.inventory": COLLECTIONS,
+    "score.retry": COLLECTIONS,
+    "score.carry": COLLECTIONS,
+    "score.force": "pipelines/test_nights.py::test_what_decides_the_rows_makes_another_run_and_nothing_else_does",
     "score.accept_rolled_back": "pipelines/test_nights.py::test_a_model_that_was_taken_back_is_scored_with_when_that_is_accepted",
     "score.price_per_hour": "cli/test_nights.py::test_the_plan_reckons_with_what_earlier_runs_measured",
     "score.output": PLACE,
@@ -63,8 +68,10 @@ SEEN_BY = {
     "score.run_id": PLACE,
     "score.run_date": PLACE,
     "score.max_rejected_fraction": f"{SCORE_SETTINGS}::test_as_many_rejects_as_are_allowed_are_published",
+    "score.min_rejected": "pipelines/test_score_faults.py::test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed",
     "score.rows_per_file": CLAIM,
     "score.stale_seconds": CLAIM,
+    "score.single_writer": "results/test_trust.py::test_a_store_that_ignores_conditions_is_refused_or_used_by_one_writer",
     "score.stall_minutes": CHAIN,
     "score.fetch": CHAIN,
     "score.engine": ENGINE,
@@ -87,12 +94,12 @@ SEEN_BY = {
     "evaluate.max_rejected_fraction": f"{EVALUATE_SETTINGS}::test_as_many_rejects_as_are_allowed_pass_and_one_more_fails",
     "evaluate.fetch": WORKERS,
     "evaluate.engine": ENGINE,
-    "train.annotations": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.annotations": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_and_the_preprocessing_of_its_settings",
     "train.output": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
     "train.registry": REGISTRY,
     "train.model": CHECKPOINT_AND_BASE,
     "train.base": CHECKPOINT_AND_BASE,
-    "train.run_id": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.run_id": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_and_the_preprocessing_of_its_settings",
     "train.promote": PROMOTION,
     "train.sample_size": SAMPLE,
     "train.margin": PROMOTION,
@@ -101,7 +108,7 @@ SEEN_BY = {
     "train.vision_warmup": f"{STEP}::test_the_warm_up_teaches_the_score_and_the_columns_that_are_named",
     "train.fit": RATES,
     "train.fetch": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
-    "train.engine": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_of_its_settings",
+    "train.engine": f"{JOB_SETTINGS}::test_a_training_is_judged_by_the_engine_and_the_preprocessing_of_its_settings",
     "train.stall_minutes": f"{TRAIN}::test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says",
     "annotations.uri": "annotations/test_tables.py::test_a_folder_is_read_below_and_what_is_no_table_is_left_alone",
     "annotations.images": "annotations/test_tables.py::test_artworks_may_be_named_by_address_below_the_pictures",
@@ -119,6 +126,7 @@ SEEN_BY = {
     "fetch.attempts": PATIENCE,
     "fetch.patience_seconds": PATIENCE,
     "fetch.timeout_seconds": PATIENCE,
+    "fetch.max_requests_per_second": f"{SCHEDULING}::test_the_processes_of_a_run_share_its_budget_of_requests",
     "fetch.decode_memory_mb": f"{LOADER}::test_whoever_decodes_holds_his_share_of_the_budget_that_the_spec_sets",
     "fetch.max_pixels": f"{LOADER}::test_a_picture_with_more_pixels_than_the_cap_is_refused",
     "fetch.full_decode": f"{LOADER}::test_a_jpeg_is_decoded_at_full_size_where_that_is_set",
@@ -141,6 +149,8 @@ SEEN_BY = {
     "engine.vllm.enforce_eager": EVERY_VLLM,
     "review.min_open_set_mass": REVIEW,
     "review.max_score_std": REVIEW,
+    "score.gates": GATES,
+    **{f"gates.{name}": GATES for name in GateSpec.model_fields},
     "loss.description": WEIGHTS,
     "loss.score": WEIGHTS,
     "loss.parts": "training/test_loop.py::test_texts_are_not_needed_and_scores_are_not_either",

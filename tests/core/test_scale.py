@@ -48,6 +48,8 @@ def test_statistics_are_those_of_a_loop_written_by_hand():
     rows = np.random.default_rng(0).dirichlet(np.full(5, 0.4), 200)
     rows[:5] = np.eye(5)  # certain: no spread, no entropy
     statistics = score_statistics(rows, scale)
+    single = score_statistics(rows.astype(np.float32), scale)
+    assert all(single[name].dtype == np.float64 for name in ("score", "score_std", "entropy"))
     assert {name: len(column) for name, column in statistics.items()} == dict.fromkeys(["score", "score_std", "entropy", "level"], 200)
     for i, row in enumerate(rows.tolist()):
         score = sum(p * value for p, value in zip(row, scale.values, strict=True))

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from artquant.config import EngineSpec
 from artquant.core.prompts import turns
 from artquant.core.schema import CRITIQUE_PARTS, LEVELS
+from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS
 from artquant.engines.chat_engine import ChatEngine
 from artquant.engines.open import open_engine, resolve
 from artquant.model.chat import ChatProcessor, square_size
@@ -86,10 +87,14 @@ class Plain:
         ids = torch.cat([asked["input_ids"], torch.tensor([answer], dtype=torch.long)], dim=1)
         return self.model(input_ids=ids, pixel_values=asked["pixel_values"]).logits[0, -1]
 
-    def decode(self, asked: dict[str, torch.Tensor], room: int) -> tuple[str, bool]:
+    def decode(self, asked: dict[str, torch.Tensor], room: int, penalty: float = 0.0, min_tokens: int = 0) -> tuple[str, bool]:
         answer: list[int] = []
         while len(answer) < room:
-            token = int(self.next_logits(asked, answer).argmax())
+            logits = self.next_logits(asked, answer).clone()
+            logits -= penalty * torch.bincount(torch.tensor(answer, dtype=torch.long), minlength=len(logits))
+            if len(answer) < min_tokens:
+                logits[self.processor.tokenizer.eos_token_id] = -torch.inf
+            token = int(logits.argmax())
             if token == self.processor.tokenizer.eos_token_id:
                 break
             answer.append(token)
@@ -126,6 +131,14 @@ def test_critiques_are_those_of_plain_greedy_decoding_whatever_the_checkpoint_sa
     assert len(set(assessment.critique_statuses)) == 2, "answers should end in some images and not in others"
     assert np.array_equal(engine.assess(images).probabilities, assessment.probabilities)
     assert engine.assess(images[:2]).critiques == [None, None]
+
+
+def test_a_second_try_is_plain_decoding_with_a_penalty(engine, plain):
+    images = pictures(2)
+    for image, critique in zip(images, engine.rewrite(images)[0], strict=True):
+        for part in CRITIQUE_PARTS:
+            asked = plain.encode_prompt(turns(engine.prompts.critique[part])[0], image)
+            assert critique[part] == plain.decode(asked, ROOM, FREQUENCY_PENALTY, MIN_TOKENS)[0]
 
 
 def test_an_image_gets_the_same_answer_alone_and_in_any_batch(engine):

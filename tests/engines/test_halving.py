@@ -10,7 +10,7 @@ import torch
 from artquant.core.errors import Reject
 from artquant.core.schema import RejectClass
 from artquant.engines import Assessment
-from artquant.engines.halving import assess_each
+from artquant.engines.halving import BatchLimit, assess_each
 
 
 class FakeEngine:
@@ -128,6 +128,36 @@ def test_a_batch_that_does_not_fit_in_memory_is_scored_in_smaller_ones(error):
     assert max(map(len, engine.batches[-2:])) <= 3
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        MemoryError(),
+    ],
+)
+def test_a_worker_whose_memory_was_full_stays_with_smaller_batches(error):
+    engine, limit = FakeEngine(error=error, max_batch=6), BatchLimit()
+    for number in range(3):
+        engine.batches.clear()
+        assert marks(assess_each(engine, images(32), critique=False, limit=limit)) == list(range(32))
+        sizes = list(map(len, engine.batches))
+        assert sizes == ([32, 16, 8] if number == 0 else []) + [4] * 8
+    assert (limit.size, limit.num_shrunk) == (4, 3)
+
+
+def test_a_failure_of_another_kind_makes_no_batch_smaller():
+    engine, limit = FakeEngine(poison=[3]), BatchLimit()
+    assert marks(assess_each(engine, images(8), critique=False, limit=limit))[3] is RejectClass.POISON
+    assert limit.size is None and limit.num_shrunk == 0
+
+
+def test_one_image_that_does_not_fit_is_a_reject_and_lowers_nothing():
+    engine, limit = FakeEngine(poison=[0], error=torch.OutOfMemoryError("CUDA out of memory")), BatchLimit()
+    assert marks(assess_each(engine, images(1), critique=False, limit=limit)) == [RejectClass.POISON]
+    assert limit.size is None
+
+
 def test_the_memory_of_a_failed_batch_is_free_before_its_halves_run():
     held = []
 
@@ -141,7 +171,7 @@ def test_the_memory_of_a_failed_batch_is_free_before_its_halves_run():
             return super().assess(pixels, critique)
 
     assert marks(assess_each(Hungry(), images(4), critique=False)) == [0, 1, 2, 3]
-    assert len(held) == 7
+    assert len(held) == 6, "what did not fit is tried once: 4, 2, and then one by one"
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TypeError("our own bug"), AttributeError("our own bug"), KeyError("our own bug")])

@@ -10,7 +10,7 @@ from artquant.core.schema import CRITIQUE_PARTS, LEVELS
 from artquant.engines.theory import TheoryEngine
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 from tests.checkpoints import random_config, save_random_checkpoint
 
 DESCRIPTIONS = [
@@ -36,8 +36,10 @@ def pictures(num: int) -> np.ndarray:
 @torch.inference_mode()
 def next_token(theory: TheoryEngine, ids: list[int], picture: np.ndarray | None) -> torch.Tensor:
     """(vocabulary,) log probabilities behind `ids`, the whole sequence in one pass, no batch and no padding."""
-    pixels = None if picture is None else normalise(torch.from_numpy(picture[None]))
-    return theory.model(torch.tensor([ids]), pixel_values=pixels).logits[0, -1].double().log_softmax(-1)
+    row = torch.tensor([ids])
+    features = None if picture is None else theory.model.get_image_features(normalise(torch.from_numpy(picture[None])))
+    hidden = theory.model.model.hidden(theory.model.model.embed(row, features), row == theory.engine.config.image_token_index)
+    return theory.model.lm_head(hidden)[0, -1].double().log_softmax(-1)
 
 
 def plain_nll(theory: TheoryEngine, picture: np.ndarray, description: dict[str, str]) -> tuple[float, int]:

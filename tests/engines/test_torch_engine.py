@@ -7,9 +7,10 @@ from transformers import LlamaTokenizer
 
 from artquant.core.prompts import Prompts
 from artquant.core.schema import CRITIQUE_PARTS, LEVELS
+from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 from tests.checkpoints import random_config, save_random_checkpoint
 
 UNEVEN = {
@@ -63,18 +64,24 @@ def pictures(num: int, seed: int = 0) -> np.ndarray:
 def next_logits(engine, prompt: str, picture: np.ndarray, answer: list[int] | None = None) -> torch.Tensor:
     """(vocabulary,) logits of the whole sequence in one pass: no cache, no padding, no batch."""
     ids = engine.processor.expand(engine.processor.tokenize(prompt)) + (answer or [])
-    return engine.model(torch.tensor([ids]), pixel_values=normalise(torch.from_numpy(picture[None]))).logits[0, -1]
+    row = torch.tensor([ids])
+    embeds = engine.model.model.embed(row, engine.model.get_image_features(normalise(torch.from_numpy(picture[None]))))
+    return engine.model.lm_head(engine.model.model.hidden(embeds, row == engine.config.image_token_index))[0, -1]
 
 
-def plain_critique(engine, prompt: str, picture: np.ndarray) -> tuple[str, bool]:
+def plain_critique(engine, prompt: str, picture: np.ndarray, penalty: float = 0.0, min_tokens: int = 0) -> tuple[str, bool]:
     """Greedy decoding, token by token; the text and whether it ended by itself."""
     answer: list[int] = []
     while len(answer) < engine.prompts.max_critique_tokens:
-        token = int(next_logits(engine, prompt, picture, answer).argmax())
+        logits = next_logits(engine, prompt, picture, answer).clone()
+        logits -= penalty * torch.bincount(torch.tensor(answer, dtype=torch.long), minlength=len(logits))
+        if len(answer) < min_tokens:
+            logits[engine.config.eos_token_id] = -torch.inf
+        token = int(logits.argmax())
         if token == engine.config.eos_token_id:
-            return engine.processor.tokenizer.decode(answer).strip(), True
+            return engine.processor.tokenizer.decode(answer, skip_special_tokens=False).strip(), True
         answer.append(token)
-    return engine.processor.tokenizer.decode(answer).strip(), False
+    return engine.processor.tokenizer.decode(answer, skip_special_tokens=False).strip(), False
 
 
 def assert_plain_critiques(engine, images: np.ndarray) -> list[bool]:
@@ -139,6 +146,18 @@ def test_critiques_are_those_of_plain_decoding_though_the_prompts_differ_in_leng
 def test_critiques_that_end_at_different_steps_are_those_of_plain_decoding(ending_engine):
     ended = assert_plain_critiques(ending_engine, pictures(10))
     assert 0 < sum(ended) < 10  # some are ok, some truncated
+
+
+def test_a_second_try_is_plain_decoding_with_a_penalty_whatever_its_company(ending_engine):
+    images, prompts = pictures(6), Prompts(**{**vars(ending_engine.prompts), "max_critique_tokens": 20})
+    engine = TorchEngine(ending_engine.model, ending_engine.processor, prompts)
+    critiques, statuses = engine.rewrite(images)
+    for image, critique, status in zip(images, critiques, statuses, strict=True):
+        plain = {part: plain_critique(engine, prompts.critique[part], image, FREQUENCY_PENALTY, MIN_TOKENS) for part in CRITIQUE_PARTS}
+        assert critique == {part: text for part, (text, _) in plain.items()}
+        assert status == ("ok" if all(end for _, end in plain.values()) else "truncated")
+    assert critiques != engine.assess(images, critique=True).critiques
+    assert engine.rewrite(images[[4, 1]])[0] == [critiques[4], critiques[1]]
 
 
 def test_a_critique_that_always_ends_is_ok_and_empty(checkpoint):

@@ -68,6 +68,15 @@ def test_scores_and_critiques_of_paintings_agree_with_the_torch_engine(vllm: Vll
     assert_agree(vllm.assess(pixels, critique=True), expected, tiny)
 
 
+def test_a_second_try_agrees_with_the_torch_engine(vllm: VllmWorker, tiny: TorchEngine) -> None:
+    pixels = paintings(7_000_000, 7_000_006, tiny.image_size)
+    assert vllm.call(rewritten, pixels) == tiny.rewrite(pixels)
+
+
+def rewritten(engine: Any, pixels: np.ndarray) -> Any:
+    return engine.rewrite(pixels)
+
+
 def test_an_image_alone_and_in_any_company_gets_the_same(vllm: VllmWorker, tiny: TorchEngine) -> None:
     pixels = paintings(7_100_000, 7_100_012, tiny.image_size)
     expected = tiny.assess(pixels, critique=True)

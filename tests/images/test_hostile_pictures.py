@@ -19,9 +19,11 @@ from PIL import Image
 from artquant.core.errors import Reject
 from artquant.core.memory import ByteBudget
 from artquant.core.schema import RejectClass
-from artquant.images import decode as image_decode
+from artquant.images import color
 from artquant.images import square as images
 from artquant.images.jpeg_markers import read_markers
+from artquant.images.sources import open_image
+from bench.picture_writers import DEFLATE, chunk, png, tiff
 from tests.colour_profiles import ADOBE_RGB, matrix_profile
 from tests.processes import ROOT
 
@@ -212,9 +214,9 @@ def test_strips_that_are_decoded_over_one_another_are_refused_and_as_many_as_row
 
 def test_a_tile_that_is_larger_than_its_picture_counts_towards_the_memory() -> None:
     tiled = grey_tiff(16, 16, {322: [20_000], 323: [20_000], 324: [8], 325: [256]}, bytes(256))
-    assert image_decode.piece_pixels(image_decode.open_image(tiled)) == 400_000_000
+    assert open_image(tiled).held_pixels == 400_000_000
     plain = grey_tiff(16, 16, {273: [8], 278: [16], 279: [256]}, bytes(256))
-    assert image_decode.piece_pixels(image_decode.open_image(plain)) == 256
+    assert open_image(plain).held_pixels == 256
 
 
 def planes_apart(width: int, height: int) -> bytes:
@@ -256,6 +258,14 @@ def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def see_through_deep_png(side: int) -> bytes:
+    return png(np.full((side, side, 3), 0x1234), 16, 2, chunk(b"tRNS", struct.pack(">3H", 1, 2, 3)))
+
+
+def deep_planes_tiff(side: int) -> bytes:
+    return tiff(np.full((side, side, 4), 0x1234), 2, 16, planar=True, compression=DEFLATE, rows_per_strip=100, extra=(2,))
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak")
 @pytest.mark.parametrize("fast", ["fast", "exact"])
 @pytest.mark.parametrize(
@@ -269,8 +279,14 @@ def saved(kind: str, mode: str = "RGB", **options: object) -> bytes:
         lambda: saved("TIFF", compression="tiff_lzw"),
         lambda: saved("GIF", "P"),
         lambda: saved("WEBP", "RGBA", lossless=True, method=0, quality=0),
+        lambda: saved("AVIF", "RGBA", quality=60, speed=10),
+        lambda: see_through_deep_png(SIDE),
+        lambda: deep_planes_tiff(SIDE),
     ],
-    ids=["jpeg", "jpeg_icc", "jpeg_cmyk_progressive", "jpeg_planes_apart", "png_rgba", "tiff", "gif", "webp_lossless"],
+    ids=[
+        *("jpeg", "jpeg_icc", "jpeg_cmyk_progressive", "jpeg_planes_apart", "png_rgba", "tiff", "gif", "webp_lossless", "avif_rgba"),
+        *("png_16_bit_see_through", "tiff_planes_16_bit"),
+    ],
 )
 def test_what_is_asked_of_the_budget_covers_what_decoding_takes(make: Callable[[], bytes], fast: str, tmp_path: Path) -> None:
     (tmp_path / "small").write_bytes(jpeg(640, 640))
@@ -282,11 +298,11 @@ def test_what_is_asked_of_the_budget_covers_what_decoding_takes(make: Callable[[
 
 
 def test_transforms_are_kept_but_not_of_profiles_that_fill_the_memory() -> None:
-    image_decode._kept_transform.cache_clear()
+    color._kept_transform.cache_clear()
     for num_bytes, kept in ((1000, 1), (5 << 20, 1)):
         profile = bytearray(matrix_profile(ADOBE_RGB) + bytes(num_bytes))
         struct.pack_into(">I", profile, 0, len(profile))
         buffer = io.BytesIO()
         Image.new("RGB", (8, 8), (180, 120, 90)).save(buffer, "WEBP", lossless=True, icc_profile=bytes(profile))
         assert tuple(images.load(buffer.getvalue(), 8).pixels[4, 4]) != (180, 120, 90)  # the profile acts all the same
-        assert image_decode._kept_transform.cache_info().currsize == kept
+        assert color._kept_transform.cache_info().currsize == kept

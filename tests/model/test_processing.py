@@ -14,7 +14,7 @@ from artquant.core.prompts import Prompts
 from artquant.core.schema import LEVELS
 from artquant.images import square as images
 from artquant.model import MPLUGOwl2ImageProcessor, MPLUGOwl2Processor
-from artquant.model.processing import normalise
+from artquant.model.vision import normalise
 from artquant.training.tokenizer import train_tokenizer
 from tests.checkpoints import TEXTS
 from tests.reference import FOLDER, document, needs_reference, tensors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
 from tests.pipelines.engines import REDS, red_picture
+from tests.pipelines.here import ScorerHere
 from tests.pipelines.runs import Run, Scorer, spec_for
 from tests.processes import ROOT
 
@@ -31,16 +33,28 @@ def local_ray(s3_server: EmbeddedStore) -> Iterator[None]:
         patch.delenv("RAY_ADDRESS", raising=False)
         # Logical GPUs: the scheduler hands them out, and no device is behind them.
         ray.init(address="local", num_cpus=4, num_gpus=NUM_GPUS, include_dashboard=False, log_to_driver=False)
+        node = ray._private.worker._global_node
         try:
             yield
         finally:
-            ray.shutdown()
+            closing = threading.Thread(target=ray.shutdown, daemon=True)
+            closing.start()
+            closing.join(60)
+            if closing.is_alive():  # it waits for ever where the GCS does not answer its last question
+                node.kill_all_processes(check_alive=False, allow_graceful=False)
+                closing.join(30)
 
 
 @pytest.fixture(scope="session")
 def scorer(local_ray: None) -> Scorer:
     """Runs the job; Ray is up."""
     return Scorer()
+
+
+@pytest.fixture(scope="session")
+def scorer_here() -> Scorer:
+    """Runs the job in this process: see `here`."""
+    return ScorerHere()
 
 
 @pytest.fixture

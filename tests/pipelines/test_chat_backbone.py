@@ -1,4 +1,4 @@
-"""A night and an evaluation with another backbone than mPLUG-Owl2 (a small random LLaVA), on the real Ray."""
+"""A night and an evaluation with another backbone than mPLUG-Owl2 (a small random LLaVA)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.storage.store import Store, open_store
 from tests.chat_checkpoints import save_chat_checkpoint
+from tests.pipelines.here import without_ray
 from tests.pipelines.runs import Scorer, spec_for
 from tests.recipes import recipe_for
-
-pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors")
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +28,11 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_picture_has_the_score_and_the_critique_that_the_engine_gives_it_alone(
-    scorer: Scorer, pictures: Store, s3_store: Store, llava: Path
+    scorer_here: Scorer, pictures: Store, s3_store: Store, llava: Path
 ) -> None:
     checkpoint = Checkpoint.open(str(llava))
     output = s3_store.child(f"chat-{secrets.token_hex(6)}")
-    run = scorer.score(spec_for(pictures, output, model=llava, engine={"critique": True, "batch_size": 8}))
+    run = scorer_here.score(spec_for(pictures, output, model=llava, engine={"critique": True, "batch_size": 8}))
     rows, engine = run.rows("scores"), ChatEngine.load(checkpoint)
     assert run.report.num_scored == len(rows) > 8 and run.report.num_rejected == len(run.rows("rejects"))
     for name in sorted(rows)[:4]:
@@ -45,7 +44,7 @@ def test_every_picture_has_the_score_and_the_critique_that_the_engine_gives_it_a
     assert run.document("manifest.json")["identity"]["preprocessing_digest"] == checkpoint.identity("float32").preprocessing_digest
 
 
-def test_an_evaluation_leaves_out_the_theory_and_nothing_else(local_ray: None, llava: Path, tmp_path: Path) -> None:
+def test_an_evaluation_leaves_out_the_theory_and_nothing_else(llava: Path, tmp_path: Path) -> None:
     from artquant.pipelines.evaluate import choose, run_evaluation
 
     paintings = {f"{seed}.jpg": paint(seed) for seed in range(6)}
@@ -69,6 +68,7 @@ def test_an_evaluation_leaves_out_the_theory_and_nothing_else(local_ray: None, l
         }
     )
     recipe = recipe_for(spec)
-    document = run_evaluation(spec, recipe, choose(spec)).document
+    with without_ray():
+        document = run_evaluation(spec, recipe, choose(spec)).document
     assert not recipe.open_network and document["theory"] is None
     assert document["num_artworks"] == 6 and np.isfinite(document["metrics"]["mae"]["value"])

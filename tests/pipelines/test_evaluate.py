@@ -27,6 +27,7 @@ from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.storage.store import Store, open_store
+from tests.pipelines.here import without_ray
 from tests.recipes import recipe_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args", "ignore:The minimum number of concurrent actors")
@@ -219,18 +220,18 @@ def test_the_worst_misses_are_on_the_page_with_their_pictures(evaluated: Evaluat
     assert all(name.rpartition("/")[2] in page for name in worst) and page.count("data:image/jpeg") >= 3
 
 
-def test_too_many_rejects_fail_the_run_and_say_where_the_reasons_are(local_ray: None, checkpoint: Path, tmp_path: Path) -> None:
+def test_too_many_rejects_fail_the_run_and_say_where_the_reasons_are(checkpoint: Path, tmp_path: Path) -> None:
     pictures = open_store(f"file:{tmp_path}/pictures")
     for name in "abc":
         pictures.put(name, b"no picture " + name.encode())
     (tmp_path / "ratings.csv").write_text("artwork_id,score\na,3\nb,4\nc,5\n")
     rated = Rated(pictures, {}, ResolvedAnnotationSpec(uri=str(tmp_path / "ratings.csv"), images=pictures.uri))
     output = open_store(f"file:{tmp_path}/out")
-    with pytest.raises(RunFailed, match=r"3 of 3 artworks got no score.*evaluations/second/rejects.parquet"):
+    with without_ray(), pytest.raises(RunFailed, match=r"3 of 3 artworks got no score.*evaluations/second/rejects.parquet"):
         evaluate(spec_for(rated, output, checkpoint, run_id="second"))
     assert {info.key for info in output.list()} == {"evaluations/second/spec.yaml", "evaluations/second/rejects.parquet"}
     pictures.put("a", jpeg(paint(1), 96))
-    with pytest.raises(RunFailed, match=r"1 of 3 artworks got a score, and it takes 2"):
+    with without_ray(), pytest.raises(RunFailed, match=r"1 of 3 artworks got a score, and it takes 2"):
         evaluate(spec_for(rated, output, checkpoint, run_id="third", max_rejected_fraction=1.0))
 
 

@@ -58,7 +58,12 @@ def test_what_a_local_ray_will_never_have_is_refused_before_anything_is_scored(
     with pytest.raises(UserError) as refusal:
         scorer.score(spec_for(source, output, engine=engine))
     assert all(name in str(refusal.value) for name in names), refusal.value
-    assert {info.key.split("/")[1] for info in output.list()} == {"format.json", "intents", "runs"}  # the plan, and whose it is
+    assert {info.key.split("/")[1] for info in output.list()} == {
+        "format.json",
+        "intents",
+        "probe.json",
+        "runs",
+    }  # the plan, and whose it is
 
 
 def test_a_training_that_asks_for_gpus_that_are_not_there_is_refused(local_ray: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ import pytest
 from artquant.core.errors import Reject, RunFailed
 from artquant.core.schema import RejectClass
 from artquant.pipelines.in_hand import MAX_DEATHS, MAX_DEATHS_AT_FIRST, MAX_OPENINGS, OPENING, InHand
+from artquant.pipelines.suspicion import share
+from artquant.storage.store import open_store
 from tests.processes import ROOT
 
 WORK = """
@@ -57,6 +60,15 @@ def test_a_process_that_ends_by_its_own_will_leaves_its_words(tmp_path: Path) ->
         assert work(tmp_path, ["a", "b"], "a", "sys.exit('the device is lost')")[0] == 1
     _, (results, _) = work(tmp_path, ["a", "b"], "a")
     assert results == ["the device is lost while scoring this artwork alone", "score of b"]
+
+
+def test_deaths_for_want_of_memory_are_counted_over_the_processes(tmp_path: Path) -> None:
+    for death in (
+        "sys.exit('vLLM died, and with it this process: OutOfMemoryError: CUDA out of memory')",
+        "sys.exit('the device is lost')",
+    ):
+        assert work(tmp_path, ["a", "b"], "a", death)[0] == 1
+    assert InHand(tmp_path, 60.0).num_out_of_memory == 1
 
 
 def test_three_deadly_artworks_are_three_poison_rows(tmp_path: Path) -> None:
@@ -162,3 +174,60 @@ def test_a_reject_says_poison(tmp_path: Path) -> None:
         work(tmp_path, ["a"], "a")
     (reject,) = InHand(tmp_path, 60.0).handle("scoring", ["a"], lambda indices: ["never asked"])
     assert isinstance(reject, Reject) and reject.reject_class is RejectClass.POISON
+
+
+def test_what_killed_workers_is_known_to_those_of_a_run_that_goes_on_elsewhere(tmp_path: Path) -> None:
+    store, ids = open_store(str(tmp_path / "work")), ["a", "b", "c"]
+    here, there, later = (tmp_path / name for name in ("here", "there", "later"))
+    assert work(here, ids, "c")[0] == 9
+    share(InHand(here, 60.0), store)  # another process takes over, and the whole run is killed there
+    hand = InHand(there, 60.0)
+    share(hand, store)
+    asked: list[list[int]] = []
+    hand.handle("scoring", ids, lambda indices: asked.append(indices) or ["x"] * len(indices))
+    assert asked == [[0], [1], [2]], "each may have been the one"
+
+    assert work(here, ids, "c")[0] == 9  # alone in hand: it is poison
+    share(InHand(here, 60.0), store)
+    hand = InHand(later, 60.0)
+    share(hand, store)
+    results = hand.handle("scoring", ids, lambda indices: [f"score of {ids[i]}" for i in indices])
+    assert results[:2] == ["score of a", "score of b"]
+    assert isinstance(results[2], Reject) and results[2].reject_class is RejectClass.POISON, "it is not tried for ever"
+    assert len(list(store.list())) == 1, "who met no death has nothing to tell"
+
+
+FETCH = """
+import sys, time
+import torch  # slow to import: not while somebody watches
+from artquant.config import FetchSpec
+from artquant.pipelines.in_hand import InHand
+from artquant.pipelines.loader import Loader
+from artquant.storage.store import Store
+
+fetch = Store.fetch
+def never(self, key, **options):
+    if key == "b":
+        DEATH
+    return fetch(self, key, **options)
+Store.fetch = never
+hand = InHand(sys.argv[1], 3.0)
+_, loading = Loader(sys.argv[2], 8, FetchSpec(threads=2), hand).begin([{"artwork_id": name, "etag": ""} for name in ("a", "b")])
+print([(loaded.result()["reject_class"], loaded.result()["message"]) for loaded in loading])
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "reject_class", "why"),
+    [("time.sleep(60)", "timeout", "no answer within 0.05 minutes"), ("import os; os._exit(9)", "poison", "the process died")],
+    ids=["never answers", "takes the process down"],
+)
+def test_an_object_whose_fetching_never_ends_costs_itself_alone(tmp_path: Path, death: str, reject_class: str, why: str) -> None:
+    for name in ("a", "b"):
+        open_store(str(tmp_path / "art")).put(name, b"no picture")
+    command = [sys.executable, "-c", FETCH.replace("DEATH", death), str(tmp_path / "journal"), str(tmp_path / "art")]
+    for _ in range(2):
+        assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60).returncode in (1, 9)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    (first, second) = ast.literal_eval(done.stdout)
+    assert first[0] == "not_an_image" and second == (reject_class, f"{why} while fetching this artwork alone")

@@ -166,6 +166,16 @@ def test_what_cannot_be_had_or_decoded_is_black_and_says_why(uri: str) -> None:
     assert found[4]["etag"] == "as planned" and found[2]["etag"] not in ("", "as planned")
 
 
+def test_artworks_of_several_inputs_are_fetched_each_from_its_own(tmp_path: Path) -> None:
+    here, there = open_store(str(tmp_path / "a#1")), open_store(str(tmp_path / "b%20"))
+    here.put("x/9.png", red_picture(9))
+    there.put("7.png", red_picture(7))
+    asked = [{"artwork_id": key, "uri": store.uri_of(key), "etag": ""} for store, key in ((here, "x/9.png"), (there, "7.png"))]
+    pixels, loading = Loader((here.uri, there.uri), SIZE, FetchSpec(threads=2)).begin(asked)
+    assert [loaded.result(timeout=30)["reject_class"] for loaded in loading] == ["", ""]
+    assert pixels[:, 8, 8, 0].tolist() == [9, 7]
+
+
 def test_attempts_are_counted_and_an_error_of_our_own_reaches_the_caller(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = Loader(uri, SIZE, FetchSpec(threads=2))
 

@@ -21,6 +21,7 @@ SURE, TORN = [0.0, 0.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0, 0.5]  # standard de
         ({"min_open_set_mass": 0.2}, [False, True, False, True]),
         ({"max_score_std": 5.0, "min_open_set_mass": 0.2}, [False, False, False, False]),
         ({"min_open_set_mass": 1.0}, [True, True, True, True]),
+        ({"max_score_std": 4.5, "min_open_set_mass": 0.4}, [False, False, False, False]),  # the limits themselves are allowed
     ],
 )
 def test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart(review: dict, expected: list[bool]) -> None:
@@ -28,3 +29,11 @@ def test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart(r
     columns = score_columns([(answers, row) for row in range(4)], Scale(), ReviewSpec(**review))
     assert columns["score_std"] == [0.0, 4.5, 0.0, 4.5]
     assert columns["needs_review"] == expected
+
+
+def test_each_row_has_its_own_critique_and_its_status() -> None:
+    critiques = [{"perception": "blue", "cognition": "a boat", "emotion": "calm"}, None]
+    answers = Assessment(np.array([SURE, TORN]), np.array([0.9, 0.8]), critiques, ["ok", "not_requested"])
+    columns = score_columns([(answers, 1), (answers, 0)], Scale(), ReviewSpec())
+    assert [columns[part] for part in ("perception", "cognition", "emotion")] == [[None, "blue"], [None, "a boat"], [None, "calm"]]
+    assert columns["critique_status"] == ["not_requested", "ok"] and columns["open_set_mass"] == [0.8, 0.9]

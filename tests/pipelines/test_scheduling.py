@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from artquant.config import EngineSpec, FetchSpec, ReviewSpec
 from artquant.core import schema
 from artquant.engines import Assessment
 from artquant.engines.recipe import EngineRecipe
-from artquant.pipelines import feed, run, theory
+from artquant.pipelines import feed, loader, run, theory
 from artquant.pipelines.run import ScoringRun
 from artquant.pipelines.stages import FetchSettings, ScoreSettings, ScoreStage
+from artquant.progress.stages import ProgressCounter
+from artquant.results import layout
+from artquant.storage.budget import Budget
 from tests.pipelines.engines import RED, RedEngine
 
 NOBODY: Any = SimpleNamespace(
@@ -37,8 +42,8 @@ class Dataset:
     def take_all(self) -> list[Any]:
         return []
 
-    def iter_batches(self, **options: Any) -> list[Any]:
-        return []
+    def iter_batches(self, **options: Any) -> Iterator[Any]:
+        yield from ()
 
 
 @pytest.fixture
@@ -60,7 +65,7 @@ def execute(engine: EngineSpec, fetch: FetchSpec, **changes: Any) -> None:
     recipe = EngineRecipe(RedEngine, RED, RedEngine.image_size, RedEngine.scale.values, "red", engine)
     fixed = {"run_id": "tonight", "input": "file:///in", "output": "file:///out", "stall_minutes": 2.0}
     scoring = ScoringRun(**{**fixed, "fetch": fetch, "review": REVIEW, **changes})
-    run.execute(scoring, recipe, "plan", dict.fromkeys(range(8), 125), NOBODY, lambda outcomes: None)
+    run.execute(scoring, recipe, layout.plan_key("work"), dict.fromkeys(range(8), 125), NOBODY, lambda outcomes: None)
 
 
 def settings_of(dataset: Dataset) -> tuple[FetchSettings, ScoreSettings]:
@@ -88,6 +93,7 @@ def test_workers_are_started_with_the_runs_settings(dataset: Dataset, num_fetch:
     fetch, score = settings_of(dataset)
     assert fetch.fetch == fetching and (fetch.input, fetch.output, fetch.stall_seconds) == ("file:///in", "file:///out", 120.0)
     assert (score.batch_size, score.critique, score.review, score.run_id, score.stall_seconds) == (7, False, REVIEW, "tonight", 120.0)
+    assert fetch.suspicions == score.suspicions == "file:///out/_artquant/runs/work/suspicions"
     assert fetch.block_rows % 7 == 0
 
 
@@ -131,3 +137,53 @@ def test_the_engine_is_given_whole_batches_and_told_whether_texts_are_wanted(cri
     made = pa.concat_tables(list(stage.process(block | {schema.PIXELS: pixels})))
     assert engine.calls == [(4, critique), (4, critique), (2, critique)]
     assert made.num_rows == 10 and made.column("needs_review").to_pylist() == [False] * 10
+
+
+class Cramped(Noting):
+    """Whose device holds three images."""
+
+    def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
+        answer = super().assess(pixels, critique)
+        if len(pixels) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return answer
+
+
+class Told:
+    """A counter that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.counter = ProgressCounter()
+        self.add, self.note = (SimpleNamespace(remote=getattr(self.counter, name)) for name in ("add", "note"))
+
+
+def test_a_worker_whose_memory_is_full_says_so_counts_it_and_stays_with_smaller_batches() -> None:
+    engine, told = Cramped(), Told()
+    given: dict[str, Any] = {"open_engine": lambda: engine, "identity": RED, "run_id": "r", "stall_seconds": 3600.0, "counter": told}
+    stage = ScoreStage(ScoreSettings(batch_size=8, critique=False, review=ReviewSpec(), **given))
+    text = np.array([""] * 16)
+    block = {name: text for name in (schema.ARTWORK_ID, schema.URI, schema.REASON, schema.ETAG, schema.REJECT_CLASS, schema.MESSAGE)}
+    block |= {name: np.ones(16, np.int32) for name in ("width", "height", schema.ATTEMPTS)}
+    made = pa.concat_tables(list(stage(block | {schema.PIXELS: np.full((16, 16, 16, 3), 128, np.uint8)})))
+    assert made.num_rows == 16 and not any(made.column("reject_class").to_pylist())
+    assert [num for num, _ in engine.calls] == [8, 4, *[2] * 8]
+    assert told.counter.snapshot()["score"].num_shrunk == 2
+    assert told.counter.take_notes() == [
+        "Memory does not hold 8 images at a time: this worker scores 2 from now on; engine.batch_size=2 spares the failed tries."
+    ]
+
+
+@pytest.mark.parametrize("num_fetch, expected", [(0, 20.0), (4, 12.0)])
+def test_the_processes_of_a_run_share_its_budget_of_requests(
+    dataset: Dataset, monkeypatch: pytest.MonkeyPatch, num_fetch: int, expected: float
+) -> None:
+    budget = Budget()
+    monkeypatch.setattr(run, "BUDGET", budget)
+    monkeypatch.setattr(loader, "BUDGET", budget)
+    seen: list[float | None] = []
+    monkeypatch.setattr(Dataset, "iter_batches", lambda self, **options: (seen.append(budget.rate) for _ in range(1)))
+    execute(EngineSpec(batch_size=7, num_workers=2), FetchSpec(num_workers=num_fetch, max_requests_per_second=60))
+    assert settings_of(dataset)[0].fetch.max_requests_per_second == expected
+    assert seen == [expected] and budget.rate == 60, "the driver is one of them, and alone before and after"
+    loader.Loader("/tmp", 8, settings_of(dataset)[0].fetch)
+    assert budget.rate == expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import math
 import os
@@ -13,8 +14,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
-from artquant.core.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS, reject_schema, score_schema
+import artquant
+from artquant.core.schema import CRITIQUE_PARTS, LEVELS, PROBABILITY_COLUMNS, CritiqueStatus, reject_schema, score_schema
 from artquant.engines.torch_engine import TorchEngine
 from artquant.images import square as images
 from artquant.model.checkpoint import Checkpoint
@@ -33,6 +36,25 @@ def test_every_file_is_one_score_or_one_reject_of_the_expected_class(published: 
     assert set(published.rows("scores")) == {name for name, (_, refused) in files.items() if refused is None}
     found = {name: row["reject_class"] for name, row in published.rows("rejects").items()}
     assert found == {name: refused.value for name, (_, refused) in files.items() if refused is not None}
+
+
+def test_pictures_at_hand_get_the_rows_that_the_job_writes(published: Run) -> None:
+    model = artquant.load(str(published.spec.model))
+    for kind in ("scores", "rejects"):
+        written = published.rows(kind)
+        rows = model.score([published.source.get(name) for name in written], critique=published.spec.engine.critique)
+        for row, expected in zip(rows, written.values(), strict=True):
+            assert row == {"artwork_id": row["artwork_id"]} | {name: expected[name] for name in row if name != "artwork_id"}
+            assert len(row) == (23 if kind == "scores" else 3)
+
+
+def test_a_pil_image_is_taken_upright_with_its_profile_and_transparency(published: Run) -> None:
+    model = artquant.load(str(published.spec.model))
+    for name in ("rgba.png", "cmyk_adobe.jpg", "adobe_rgb.jpg", "orientation_6.jpg", "palette_transparent.png", "grey.png"):
+        data = make_picture_files()[name][0]
+        of_bytes, of_image = model.score([data, Image.open(io.BytesIO(data))])
+        assert of_image["score"] == pytest.approx(of_bytes["score"], abs=0.02), name
+        assert (of_image["width"], of_image["height"]) == (of_bytes["width"], of_bytes["height"])
 
 
 def test_the_files_have_the_declared_schemas(published: Run) -> None:
@@ -58,7 +80,7 @@ def test_score_rows_hold_what_the_columns_promise(published: Run) -> None:
         assert row["etag"] == listed[name].etag != ""
         assert row["uri"] == published.source.uri_of(name)
         assert 0 < row["open_set_mass"] <= 1 and row["entropy"] >= 0
-        assert all(isinstance(row[part], str) for part in CRITIQUE_PARTS) and row["critique_status"] in ("ok", "truncated")
+        assert all(isinstance(row[part], str) for part in CRITIQUE_PARTS) and row["critique_status"] != CritiqueStatus.NOT_REQUESTED
     assert len({round(row["score"], 6) for row in rows.values()}) > 10  # the random model tells pictures apart
 
 
@@ -157,10 +179,10 @@ def test_many_workers_and_small_parts_give_the_same_scores_as_one_and_as_the_eng
 
 
 @pytest.mark.skipif(not (SHARED / "images").is_dir(), reason="the sample pictures (../shared/images) are not here")
-def test_a_folder_of_pictures_becomes_a_folder_that_duckdb_reads(scorer: Scorer, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_of_pictures_becomes_a_folder_that_duckdb_reads(scorer_here: Scorer, checkpoint: Path, tmp_path: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     source, output = open_store(f"file:{SHARED}/images"), open_store(f"file:{tmp_path}/results")
-    run = scorer.score(spec_for(source, output, model=checkpoint, exclude="*.tsv", engine={"critique": False}))
+    run = scorer_here.score(spec_for(source, output, model=checkpoint, exclude="*.tsv", engine={"critique": False}))
     names = {info.key for info in source.list() if not info.key.endswith(".tsv")}
     assert len(names) == 64
     assert set(run.rows("scores")) == names and not run.rows("rejects")

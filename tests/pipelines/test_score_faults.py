@@ -1,20 +1,24 @@
-"""The score job when objects change under it, artworks break the engine, and workers die."""
+"""The score job when objects change under it, artworks break the engine, and (on the real Ray) workers die."""
 
 from __future__ import annotations
 
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from artquant.core.errors import RunFailed, UserError
 from artquant.engines import Engine
+from artquant.engines.golden import GoldenSet
+from artquant.model.location import GOLDEN
 from artquant.storage.store import Store
 from tests.pipelines.engines import POISON_RED, REDS, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
 from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
@@ -32,7 +36,7 @@ def right_scores(*without: str) -> dict[str, Any]:
 
 
 def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced_is_scored_as_it_is_now(
-    scorer: Scorer, s3_folder: Store
+    scorer_here: Scorer, s3_folder: Store
 ) -> None:
     source = s3_folder.child("collection")
     for name, red in REDS.items():
@@ -43,7 +47,7 @@ def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced
         source.delete(["010.png", "020.png"])
         source.put("030.png", red_picture(240))
 
-    run = scorer.score(spec_for(source, s3_folder.child("results")), between=change)
+    run = scorer_here.score(spec_for(source, s3_folder.child("results")), between=change)
     rejects, rows = run.rows("rejects"), run.rows("scores")
     assert {name: row["reject_class"] for name, row in rejects.items()} == {"010.png": "missing", "020.png": "missing"}
     assert scores_of(run) == right_scores("010.png", "020.png", "030.png") | {"030.png": pytest.approx(red_score(240))}
@@ -53,14 +57,28 @@ def test_an_object_that_went_after_the_plan_is_missing_and_one_that_was_replaced
     assert rejects["010.png"]["etag"] == before["010.png"]
 
 
-def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer: Scorer, source: Store, output: Store) -> None:
-    scorer.score(spec_for(source, output, run_id="yesterday", run_date="2026-11-20"))
+def test_an_engine_that_fails_the_models_golden_set_takes_no_work(
+    scorer: Scorer, source: Store, output: Store, checkpoint: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(checkpoint, tmp_path / "model")
+    (model / GOLDEN).parent.mkdir()
+    golden = GoldenSet.of(np.zeros((4, 56, 56, 3), np.uint8), np.eye(5)[:4], "float32")  # no model says this of four equal pictures
+    (model / GOLDEN).write_bytes(golden.to_bytes())
+    with pytest.raises(RunFailed, match=r"^The .* engine on node \S+ \(cpu, float32\) fails the model's golden set: .*\.$"):
+        scorer.score(spec_for(source, output, model=model, engine={"critique": False}, run_id="refused"))
+    assert not output.exists("CURRENT") and not list(output.list("scores"))
+    metrics = json.loads(output.get("runs/refused/metrics.json"))
+    assert metrics["status"] == "failed" and metrics["is_model_checked"] is None
+
+
+def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer_here: Scorer, source: Store, output: Store) -> None:
+    scorer_here.score(spec_for(source, output, run_id="yesterday", run_date="2026-11-20"))
     before, rows = contents(output), read_by_glob(output, "scores")
     assert rows.num_rows == len(REDS)
     for name in list(REDS)[: len(REDS) // 2]:
         source.put(name, b"<html>")
     with pytest.raises(RunFailed, match=r"20 of 20 .*max_rejected_fraction=0\.4"):
-        scorer.score(spec_for(source, output, run_id="tonight", max_rejected_fraction=0.4))
+        scorer_here.score(spec_for(source, output, run_id="tonight", max_rejected_fraction=0.4))
     after = contents(output)
     assert {key: data for key, data in after.items() if not key.startswith(("runs/tonight", "_artquant/"))} == {
         key: data for key, data in before.items() if not key.startswith("_artquant/")
@@ -75,10 +93,31 @@ def test_a_run_with_too_many_rejects_fails_and_leaves_yesterday_as_it_was(scorer
     assert "runs/tonight/manifest.json" not in after
 
 
+def test_a_run_with_too_many_rejects_ends_before_all_are_tried_and_keeps_them(
+    scorer: Scorer, source: Store, output: Store, small_shards: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in REDS:
+        source.put(name, b"<html>")
+    monkeypatch.setattr("artquant.results.tally.EARLY_AFTER", 12)
+    spec = spec_for(source, output, run_id="early", min_rejected=5, engine={"batch_size": 4})
+    with pytest.raises(RunFailed, match=r"(\d+) of the first \1 artworks were rejected \(not_an_image \1\)") as failure:
+        scorer.score(spec)
+    num = int(str(failure.value).split()[0])
+    assert 12 <= num < len(REDS)
+    rejects = pq.read_table(io.BytesIO(output.get("runs/early/rejects.parquet")))
+    assert rejects.num_rows == num and len(set(rejects.column("artwork_id").to_pylist())) == num
+    metrics = json.loads(output.get("runs/early/metrics.json"))
+    assert (metrics["status"], metrics["rejects_by_class"]) == ("failed", {"not_an_image": num})
+    assert "of the first" in output.get("runs/early/report.html").decode()
+    for name, red in REDS.items():
+        source.put(name, red_picture(red))
+    assert scores_of(scorer.score(spec_for(source, output, run_id="mended"))) == right_scores(), "the same command plans anew"
+
+
 @APART
-def test_an_artwork_that_the_engine_refuses_is_one_poison_reject(scorer: Scorer, source: Store, output: Store, fetch: dict) -> None:
+def test_an_artwork_that_the_engine_refuses_is_one_poison_reject(scorer_here: Scorer, source: Store, output: Store, fetch: dict) -> None:
     source.put("poison.png", red_picture(POISON_RED))
-    run = scorer.score(spec_for(source, output, engine={"batch_size": 16}, fetch=fetch), RefusingEngine)
+    run = scorer_here.score(spec_for(source, output, engine={"batch_size": 16}, fetch=fetch), RefusingEngine)
     assert scores_of(run) == right_scores()
     (reject,) = run.rows("rejects").values()
     assert (reject["artwork_id"], reject["reject_class"]) == ("poison.png", "poison")
@@ -122,7 +161,7 @@ def test_an_artwork_that_takes_its_worker_down_costs_itself_alone(
 
 @pytest.mark.parametrize("kept_from", ["report.html", "metrics.json"])
 def test_what_fails_after_publishing_is_said_and_the_run_stays_published(
-    scorer: Scorer, source: Store, output: Store, kept_from: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    scorer_here: Scorer, source: Store, output: Store, kept_from: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     put = Store.put
 
@@ -132,14 +171,14 @@ def test_what_fails_after_publishing_is_said_and_the_run_stays_published(
         return put(self, key, data)
 
     monkeypatch.setattr(Store, "put", put_unless)
-    run = scorer.score(spec_for(source, output))
+    run = scorer_here.score(spec_for(source, output))
     assert scores_of(run) == right_scores() and run.report.status == "published"
     assert json.loads(output.get("CURRENT"))["run_id"] == run.spec.run_id
     assert "artquant: The run is published, but " in capfd.readouterr().err
 
 
 def test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed(
-    scorer: Scorer, source: Store, output: Store, monkeypatch: pytest.MonkeyPatch
+    scorer_here: Scorer, source: Store, output: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put = Store.put
 
@@ -151,7 +190,7 @@ def test_a_page_that_cannot_be_written_does_not_hide_why_the_run_failed(
     monkeypatch.setattr(Store, "put", put_unless)
     source.put("web.png", b"<html>")
     with pytest.raises(RunFailed, match="1 of 41 artworks were rejected"):
-        scorer.score(spec_for(source, output, max_rejected_fraction=0))
+        scorer_here.score(spec_for(source, output, max_rejected_fraction=0, min_rejected=1))
     assert not output.exists("CURRENT")
 
 

@@ -1,22 +1,28 @@
-"""What the settings of a night change: one night with many of them turned, and what needs no Ray."""
+"""What the settings of a night change: one night with many of them turned; no Ray runs here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
+from artquant.agreement.drift import Tally
 from artquant.config import ResolvedScoreSpec, ReviewSpec
+from artquant.core.identity import Identity
 from artquant.pipelines import score
 from artquant.pipelines.score import scoring_run
+from artquant.results.gates import judge
+from artquant.results.ledger import scorer_digest
+from artquant.results.plan import PlanSummary
+from artquant.results.snapshots import Snapshot
 from artquant.storage.store import Store, open_store
 from tests.pipelines.engines import RED, REDS, red_picture
 from tests.pipelines.runs import Run, Scorer, spec_for
-
-pytestmark = pytest.mark.filterwarnings("ignore:.ray_remote_args")
 
 
 def test_the_chain_is_given_the_nights_settings(tmp_path: Path) -> None:
@@ -54,8 +60,26 @@ def test_the_night_is_claimed_with_its_settings(source: Store, output: Store, mo
     }
 
 
+def test_a_run_that_goes_on_keeps_its_name_its_date_and_its_files_size(
+    source: Store, output: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score, "check_capacity", lambda *_: None)
+    monkeypatch.setattr(score, "start_counter", stop)
+    recipe: Any = SimpleNamespace(engine=None)
+    for run_id, run_date, price in (("broken", "2020-02-29", 1.0), ("again", "2020-03-01", 2.0)):
+        spec = spec_for(source, output, run_id=run_id, run_date=run_date, rows_per_file=len(run_id), price_per_hour=price)
+        with pytest.raises(KeyboardInterrupt), score.claimed_night(spec, RED) as work:
+            score.run_score(spec, recipe, work)
+    assert {info.key for info in output.list("runs")} == {"runs/broken/spec.yaml"}
+    kept = yaml.safe_load(output.get("runs/broken/spec.yaml"))
+    assert (kept["run_id"], str(kept["run_date"]), kept["rows_per_file"], kept["price_per_hour"]) == ("broken", "2020-02-29", 6, 2.0)
+
+
 @pytest.fixture(scope="module")
-def turned(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def turned(scorer_here: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Of forty artworks two are left out and of the others ten scored, of which five are damaged: just as many as are allowed."""
     folder = tmp_path_factory.mktemp("turned")
     source = open_store(f"file:{folder}/collection")
@@ -71,7 +95,7 @@ def turned(scorer: Scorer, tmp_path_factory: pytest.TempPathFactory) -> Run:
         max_rejected_fraction=0.5,
         review={"max_score_std": 2.8},
     )
-    return scorer.score(spec)
+    return scorer_here.score(spec)
 
 
 def test_as_many_rejects_as_are_allowed_are_published(turned: Run) -> None:
@@ -95,5 +119,27 @@ def test_a_person_is_asked_where_the_nights_limits_say_so(turned: Run) -> None:
     assert turned.document("metrics.json")["num_needs_review"] == sum(row["needs_review"] for row in rows)
 
 
-def test_where_none_is_allowed_a_night_without_rejects_is_published(scorer: Scorer, source: Store, output: Store) -> None:
-    assert scorer.score(spec_for(source, output, limit=4, max_rejected_fraction=0)).report.status == "published"
+def test_where_none_is_allowed_a_night_without_rejects_is_published(scorer_here: Scorer, source: Store, output: Store) -> None:
+    assert scorer_here.score(spec_for(source, output, limit=4, max_rejected_fraction=0)).report.status == "published"
+
+
+@pytest.mark.parametrize(
+    "wider",
+    [{"enabled": False}, {"min_count": 5_000}, {"max_psi": 99}, {"max_level_shift": 1}, {"max_mass_shift": 1}, {"max_reject_rise": 1}]
+    + [{"max_gone_fraction": 1}],
+    ids=lambda wider: next(iter(wider)),
+)
+def test_each_gate_holds_what_is_beyond_it_and_a_wider_one_does_not(wider: dict[str, Any]) -> None:
+    calm = Tally((0, 500, 500, 0, 0), (0, 0, 0, 0, 500, 0, 0, 500, 0, 0), 990.0, 980.1, 1_000, 0)
+    drifted = Tally((900, 0, 100, 0, 0), (0, 0, 0, 0, 100, 0, 0, 0, 0, 900), 500.0, 250.0, 2_000, 1_000)
+    identity = Identity("m", "d", "p", "q", "float32")
+    parent = Snapshot(1, 0, "run", "first", "w", "", (), tallies={scorer_digest(identity): calm.to_document()})
+    plan = PlanSummary(1_000, 0, 1, {"changed": 1_000}, {"gone": 900})
+
+    def beyond(gates: dict[str, Any]) -> set[str]:
+        spec = ResolvedScoreSpec(input="/a", output="/b", model="m", gates=gates)
+        checks = judge(spec.gates, scorer_digest(identity), parent, plan, drifted).checks
+        return {check.name for check in checks if check.outcome == "beyond"}
+
+    held = beyond({})
+    assert len(held) == 7 and beyond(wider) < held

@@ -12,7 +12,6 @@ import pytest
 from artquant.annotations.split import split_annotations
 from artquant.cli.train import recipe_of
 from artquant.config import (
-    EngineSpec,
     FetchSpec,
     FitSpec,
     LossSpec,
@@ -24,6 +23,8 @@ from artquant.config import (
     resolved,
 )
 from artquant.core.errors import RunFailed, UserError
+from artquant.engines.golden import read_golden
+from artquant.model.location import local_folder
 from artquant.paintings import jpeg, paint
 from artquant.pipelines import promotion, train
 from artquant.records.training import Verdict
@@ -72,9 +73,7 @@ def trained(spec: PlacedTrainSpec) -> train.Trained:
     train.check(spec, splits)
     digest = train.run_digest(spec, splits, None)
     run_id = train.free_run_id(spec.run_id, digest, Registry(open_store(spec.registry)))
-    return train.run_training(
-        resolved(ResolvedTrainSpec, spec, run_id=run_id), splits, None, digest, partial(recipe_of, engine=spec.judging_engine)
-    )
+    return train.run_training(resolved(ResolvedTrainSpec, spec, run_id=run_id), splits, None, digest, partial(recipe_of, spec=spec))
 
 
 def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with_it(collection, local_ray):
@@ -87,6 +86,11 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     card = registry.entry(first.report.run_id).card
     assert card["metrics"]["srcc"]["low"] <= card["metrics"]["srcc"]["value"] <= card["metrics"]["srcc"]["high"]
 
+    golden = read_golden(local_folder(registry.uri_of(first.report.run_id)))
+    assert golden and len(golden.images) == 8 and golden.dtype == "float32" and "golden/pictures.safetensors" in card["files"]
+    recipe = recipe_of(registry.uri_of(first.report.run_id), spec_of(collection))
+    assert recipe.has_golden_set and recipe.open().image_size == golden.images.shape[1]
+
     second = trained(spec_of(collection, engine=MeasuredEngineSpec(num_gpus=1, device="cpu")))  # judged on a logical GPU
     assert second.report.run_id == f"{first.report.run_id}-2"
     verdict = second.report.verdict
@@ -98,7 +102,7 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     assert second.report.run_id in store.get("report.html").decode()
     digests = {registry.entry(run).digest for run in (first.report.run_id, second.report.run_id)}
     assert len(digests) == 1, "the same data, settings and seed make the same weights"
-    assert recipe_of(registry.uri_of(first.report.run_id), EngineSpec()).identity.model_digest in digests
+    assert recipe_of(registry.uri_of(first.report.run_id), spec_of(collection)).identity.model_digest in digests
     assert not list(open_store(collection.uri_of("out")).list("_staging")) and not list(open_store(collection.uri_of("out")).list("scores"))
 
 

@@ -42,6 +42,7 @@ def score_rows(num_rows: int, seed: int = 0) -> dict[str, object]:
         "perception": ["Broad, unhurried strokes; a low horizon; the light comes from the left."] * num_rows,
         "cognition": ["A harbour at dusk in the manner of the northern school."] * num_rows,
         "emotion": [None] * num_rows,
+        "critique_status": ["looping" if number % 40 == 0 else "ok" for number in order],
     }
 
 

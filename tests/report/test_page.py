@@ -64,13 +64,13 @@ def test_the_policy_allows_the_page_s_own_style_and_data_images_alone():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({}, "412 artworks scored, 3 rejected, in 1 min 12 s, 5.7 a second."),
-        ({"num_reused": 20}, "412 artworks scored, 3 rejected, 20 reused, in 1 min 12 s, 5.7 a second."),
-        ({"num_planned": 1, "num_scored": 1, "num_rejected": 0}, "1 artwork scored, 0 rejected, in 1 min 12 s, 0.014 a second."),
+        ({}, "412 artworks scored, 3 rejected, in 1 min 12 s."),
+        ({"num_reused": 20}, "412 artworks scored, 3 rejected, 20 reused, in 1 min 12 s."),
+        ({"num_planned": 1, "num_scored": 1, "num_rejected": 0}, "1 artwork scored, 0 rejected, in 1 min 12 s."),
         ({"num_planned": 0, "num_scored": 0, "num_rejected": 0}, "Nothing was due: every artwork already has its score."),
         ({"num_planned": 12, "num_scored": 0, "num_rejected": 12}, "No artwork could be scored: 12 artworks rejected, in 1 min 12 s."),
         ({"num_planned": 9, "num_scored": 0, "num_rejected": 0, "num_reused": 9}, "0 artworks scored, 0 rejected, 9 reused"),
-        ({"status": "failed", "message": "Too many rejects."}, "The run failed after 1 min 12 s. Nothing was published"),
+        ({"status": "failed", "message": "Too many rejects."}, "The run failed after 1 min 12 s. Nothing of it was published"),
     ],
 )
 def test_the_headline_says_how_the_run_ended(changes, sentence):
@@ -89,9 +89,29 @@ def test_the_balance_is_ticked_only_where_it_adds_up():
     assert "✓" not in long and "1 row too many" in long
 
 
+def test_a_failed_run_leads_with_its_cause_and_claims_no_published_row():
+    page = render(sample.report(status="failed", message="Too many rejects.", files=[]))
+    outline = Outline(page)
+    assert "✓" not in outline.text and "The highest of this run" not in outline.text
+    assert page.index('id="rejects"') < page.index('id="scores"') and page.count('id="rejects"') == 1
+    assert "Each is a row in rejects.parquet, beside this page" in outline.text and "scores/*" not in outline.text
+    published = render(sample.report())
+    assert published.index('id="rejects"') > published.index('id="gallery"') and "Each is a row in rejects/." in Outline(published).text
+
+
+def test_a_failed_runs_query_reads_its_rejects(tmp_path):
+    (tmp_path / "runs" / "night").mkdir(parents=True)
+    rejects = {"artwork_id": ["b", "a"], "reject_class": ["empty", "empty"]}
+    pq.write_table(pa.table(rejects), tmp_path / "runs" / "night" / "rejects.parquet")
+    page = render(sample.report(status="failed", message="no", run_id="night", output_uri=tmp_path.as_uri()))
+    query = html.unescape(re.search('<pre class="query"[^>]*><code>(.*?)</code>', page, re.S).group(1))
+    duckdb = pytest.importorskip("duckdb")
+    assert duckdb.sql(query.strip().rstrip(";")).fetchall() == [("a", "empty"), ("b", "empty")]
+
+
 def test_a_run_without_scores_says_so_in_every_section():
     text = Outline(render(sample.report(findings=EMPTY, num_scored=0, num_rejected=0, num_planned=0, files=[], stages=[], reasons={}))).text
-    for sentence in ("No score to draw.", "The walls are bare", "None.", "No file was published."):
+    for sentence in ("No score to draw.", "The walls are bare", "None.", "This run published no file."):
         assert sentence in text
 
 
@@ -179,3 +199,15 @@ def test_durations_never_show_sixty_of_anything(seconds, expected):
 )
 def test_sizes_are_read_at_a_glance(num_bytes, expected):
     assert format.file_size(num_bytes) == expected
+
+
+def test_the_page_says_what_became_of_critiques_and_whether_the_model_was_checked():
+    page = visible_text(sample.report(is_model_checked=True))
+    assert "401 ok, 11 looping" in page and "golden set scored as expected" in page
+    page = visible_text(sample.report(findings=EMPTY, is_model_checked=False))
+    assert "looping" not in page and "not checked: the model has no golden set" in page
+    assert "no engine was opened" in visible_text(sample.report())
+
+
+def visible_text(run) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", " ", render(run)))

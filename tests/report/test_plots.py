@@ -115,7 +115,7 @@ def test_correlations_share_one_line_and_errors_another():
     }
     rows = {row.name: (row.low, row.high) for row in metric_rows(known)}
     assert list(rows) == ["SRCC", "KRCC", "MAE", "novel"]
-    assert rows == {"SRCC": (-1, 1), "KRCC": (-1, 1), "novel": (-1, 1), "MAE": (0, 0.7)}
+    assert rows == {"SRCC": (-1, 1), "KRCC": (-1, 1), "novel": (-1, 1), "MAE": (0.7, 0)}
     assert metric_rows({"srcc": Interval(0.8, math.nan, math.nan)})[0].low == 0
 
 

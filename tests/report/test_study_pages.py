@@ -85,7 +85,7 @@ def test_rejected_rows_are_listed_largest_reason_first_with_file_and_row():
     [
         (
             {},
-            "on 412 artworks of the test split: its order agrees with people’s at an SRCC of 0.871, somewhere from 0.853 to 0.887. It is",
+            "on 412 artworks of the test split: its order agrees with people’s at an SRCC of 0.871 (95 % interval 0.853 to 0.887). It is",
         ),
         ({"split": "all", "num_rejected": 0}, "on 412 annotated artworks: its order"),
         (
@@ -110,12 +110,12 @@ def test_an_evaluation_of_nothing_says_so_in_every_section():
     [
         (
             {},
-            "The bound holds on the average: 0.71 ≤ 0.94 + 88.30 = 89.24 nats. It holds for 100 % of the artworks, each by itself. As five",
+            "The bound holds on average: 0.71 ≤ 0.94 + 88.30 = 89.24 nats. It holds for 100 % of the artworks, each by itself. As five",
         ),
         ({"h_d_given_z": Interval(0.1, 0.1, 0.1)}, "0.71 ≤ 0.94 + 0.10 = 1.04 nats. It holds for 100 % of the artworks, each by itself."),
         (
             {"h_y_given_z": Interval(1.5, 1, 2), "h_d_given_z": Interval(0.1, 0, 1), "bound_holds": False, "bound_holds_share": 0.125},
-            "The bound does not hold on the average: 1.50 > 0.94 + 0.10 = 1.04 nats. It holds for 12.5 % of the artworks",
+            "The bound does not hold on average: 1.50 > 0.94 + 0.10 = 1.04 nats. It holds for 12.5 % of the artworks",
         ),
         ({"h_y_given_d": studies.NAN}, "cannot be said: a term is not finite."),
     ],

@@ -1,7 +1,7 @@
 """A store in memory whose requests a seeded scheduler releases one by one, so that every interleaving and every fault can be replayed.
 
 Each command is a thread of which one runs at a time. At a request the scheduler may end its process before or after it, lose the answer of
-one that was carried out, answer 503 to one that was not, or let the others go first for as long as it likes.
+one that was carried out, answer 503 or 409 to one that was not, break an answer off, or let the others go first for as long as it likes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from artquant.results.snapshots import Snapshot
 from artquant.storage.errors import Changed
 from artquant.storage.local import Listed
 from artquant.storage.store import Store
@@ -31,6 +32,7 @@ class Command:
         self.outcome: object = None
         self.error: BaseException | None = None
         self.verdict = "go"
+        self.pending = ""  # its next request: what, and where
         self.is_done = False
         self.may_go, self.stands = threading.Semaphore(0), threading.Semaphore(0)
         self.thread = threading.Thread(target=self._run, daemon=True, name=name)
@@ -45,10 +47,28 @@ class Command:
         self.is_done = True
         self.stands.release()
 
-    def request(self) -> str:
+    def request(self, what: str) -> str:
+        self.pending = what
         self.stands.release()
         self.may_go.acquire()
         return self.verdict
+
+    def step(self) -> None:
+        """Carry its next request out, and stop at the one after it."""
+        self.may_go.release()
+        self.stands.acquire()
+
+    def sleep_before(self, *what: str) -> None:
+        """Start it, and let it fall asleep before the first request that begins with one of these."""
+        self.thread.start()
+        while not self.is_done and not self.pending.startswith(what):
+            self.step()
+        assert not self.is_done, f"{self.name} ended without {what}: {self.error}"
+
+    def wake(self) -> None:
+        """Let it go on to its end."""
+        while not self.is_done:
+            self.step()
 
 
 class _Current(threading.local):
@@ -63,27 +83,32 @@ class Memory:
 
     is_remote = False
     connection_hint = "check the scheduler"
+    server = "memory"
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.times: dict[str, datetime] = {}
         self.now = datetime(2026, 11, 27, tzinfo=UTC)
-        self.mutations: list[str] = []
+        self.met: Counter[str] = Counter()
 
-    def _turn(self, is_mutation: bool, act: Callable[[], object]) -> object:
+    def _turn(self, what: str, path: str, act: Callable[[], object]) -> object:
         command = CURRENT.command
         if command is None:
             return act()
-        verdict = command.request()
+        verdict = command.request(f"{what} {path}")
         self.now += timedelta(seconds=1)
         if verdict == "kill before":
             raise Killed
         if verdict == "503":
             raise OSError("status code: 503 <Code>SlowDown</Code>")
+        if verdict == "409" and what == "create":
+            raise OSError("status code: 409 <Code>ConditionalRequestConflict</Code>")
         answer = act()
         if verdict == "kill after":
             raise Killed
-        if verdict == "lost" and is_mutation:
+        if verdict == "truncated" and what == "get":
+            raise OSError("IncompleteBody")
+        if verdict == "lost" and what in ("put", "create", "delete"):
             raise OSError("the connection broke before the answer came")
         return answer
 
@@ -93,37 +118,47 @@ class Memory:
         return etag(self.objects[path])
 
     def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]:
-        return self._turn(False, lambda: (self._there(path), etag(self._there(path))))  # type: ignore[return-value]
+        return self._turn("get", path, lambda: (self._there(path), etag(self._there(path))))  # type: ignore[return-value]
 
     def head(self, path: str, attempt: int) -> tuple[int, str]:
-        return self._turn(False, lambda: (len(self._there(path)), etag(self._there(path))))  # type: ignore[return-value]
+        return self._turn("head", path, lambda: (len(self._there(path)), etag(self._there(path))))  # type: ignore[return-value]
 
     def modified_at(self, path: str, attempt: int) -> datetime:
-        return self._turn(False, lambda: self._there(path) and self.times[path] or self.times[path])  # type: ignore[return-value]
+        return self._turn("head", path, lambda: self._there(path) and self.times[path] or self.times[path])  # type: ignore[return-value]
 
     def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
         return self._there(path)[start : start + length]  # within an object that a head has just found
 
     def put(self, path: str, data: bytes | Path, attempt: int = 1) -> str:
-        return self._turn(True, lambda: self._write(path, data))  # type: ignore[return-value]
+        return self._turn("put", path, lambda: self._write(path, data))  # type: ignore[return-value]
 
     def create(self, path: str, data: bytes, attempt: int) -> str:
         def act() -> str:
             if path in self.objects:
+                self._count_conflict(path, data)
                 raise Changed(path)
             return self._write(path, data)
 
-        return self._turn(True, act)  # type: ignore[return-value]
+        return self._turn("create", path, act)  # type: ignore[return-value]
 
     def delete(self, paths: Sequence[str], attempt: int = 1) -> None:
-        self._turn(True, lambda: [self.objects.pop(path, None) for path in paths])
+        self._turn("delete", paths[0], lambda: [self.objects.pop(path, None) for path in paths])
 
     def list(self, root: str) -> Iterator[Listed]:
         def act() -> list[Listed]:
             beginning = f"{root}/" if root else ""
             return [(path, len(data), etag(data)) for path, data in sorted(self.objects.items()) if path.startswith(beginning)]
 
-        return iter(self._turn(False, act))  # type: ignore[call-overload, no-any-return]
+        return iter(self._turn("list", root, act))  # type: ignore[call-overload, no-any-return]
+
+    def _count_conflict(self, path: str, data: bytes) -> None:
+        if "/snapshots/" in path:
+            ours = Snapshot.from_json(self.objects[path]).write_id == Snapshot.from_json(data).write_id
+            self.met["conflict, ours" if ours else "conflict, other's"] += 1
+        elif "/scores/" in path:
+            self.met["name in the view taken"] += 1
+        elif "/shards/" in path:
+            self.met["shard recorded by another"] += 1
 
     def _there(self, path: str) -> bytes:
         if path not in self.objects:
@@ -159,14 +194,15 @@ class Scheduler:
             # Mostly the same goes on: a process that sleeps over another's whole commit is where things go wrong.
             if favourite not in live or self.random.random() < self.restlessness:
                 favourite = self.random.choice(live)
-            favourite.verdict = self._verdict()
-            favourite.may_go.release()
-            favourite.stands.acquire()
+            favourite.verdict = self._verdict(favourite)
+            favourite.step()
             self.after_each()
         raise AssertionError(f"{[command.name for command in live]} did not end within {max_requests} requests")
 
-    def _verdict(self) -> str:
-        if +self.faults and self.random.random() < 0.03:
+    def _verdict(self, command: Command) -> str:
+        # Faults gather where they hurt: at the commit, and at the look after a failure.
+        is_delicate = command.pending.startswith("create root/_artquant/snapshots") or command.verdict in ("lost", "409")
+        if +self.faults and self.random.random() < (0.4 if is_delicate else 0.03):
             verdict = self.random.choice(sorted((+self.faults).elements()))
             self.faults[verdict] -= 1
             self.met[verdict] += 1

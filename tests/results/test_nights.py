@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import deltalake
+import duckdb
+import pyarrow as pa
 import pytest
 
-from artquant.core.errors import AnotherRun, UserError
+from artquant.core.errors import AnotherRun, RunFailed, UserError
 from artquant.core.identity import Identity
+from artquant.core.schema import score_schema
+from artquant.results import open_snapshot
+from artquant.results.build import check_files
+from artquant.results.catalog import Source
 from artquant.results.claims import last_intent
 from artquant.results.nights import draft, opened
-from artquant.results.plan import PlanSummary
+from artquant.results.plan import PlanSummary, _PlanWriter
+from artquant.results.readers import export_delta
 from artquant.results.snapshots import Snapshot, head, history
-from artquant.storage.store import Store
+from artquant.storage.store import Store, open_store
 from tests.results.nights import BROKEN, asked, night, rows_by_glob
 
 
@@ -110,6 +118,85 @@ def test_gone_is_what_tonights_collection_has_no_more(source: Store, output: Sto
     assert draft(output, opened(output), asked(source), tmp_path).summary.counts == {"reused": 9, "gone": 1}
 
 
+def test_an_input_that_joins_or_leaves_makes_nothing_gone(source: Store, output: Store, store: Store, tmp_path: Path) -> None:
+    night(output, asked(source), "one")
+    more = store.child("more")
+    more.put("another.jpg", b"a")
+    both = Source("input", source.uri, others=(more.uri,))
+    assert draft(output, opened(output), asked(both), tmp_path).summary.counts == {"reused": 10}
+    with_others = published(night(output, asked(both), "two"))
+    assert with_others.counts["scored"] == 1 and {one["uri"] for one in with_others.collections.values()} == {source.uri, more.uri}
+    assert draft(output, opened(output), asked(source), tmp_path).summary.counts == {"reused": 10}, "what is not listed is not gone"
+    assert draft(output, opened(output), asked(more), tmp_path).summary.counts == {"reused": 1}
+    more.delete("another.jpg")
+    more.put("a third.jpg", b"a")
+    assert draft(output, opened(output), asked(both), tmp_path).summary.counts == {"reused": 10, "gone": 1}
+    assert asked(both).digest == asked(Source("input", more.uri, others=(source.uri,))).digest != asked(source).digest
+
+
+def test_an_artwork_that_went_to_another_input_is_not_gone_where_it_was(source: Store, output: Store, store: Store, tmp_path: Path) -> None:
+    night(output, asked(source), "one")
+    more = store.child("more")
+    more.put("3.jpg", b"painted over")
+    source.delete("3.jpg")
+    night(output, asked(more), "two")
+    assert draft(output, opened(output), asked(source), tmp_path).summary.counts == {"reused": 9}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "reasons"),
+    [
+        ("id,uri\n1,u", "id,uri\n1,u", {}),
+        ("id,uri,etag\n1,u,a", "id,uri,etag\n1,u,b", {"changed": 1}),
+        ("id,uri,etag\n1,u,a", "id,uri,etag\n1,u,", {}),
+        ("id,uri,etag\n1,u,", "id,uri,etag\n1,u,a", {"changed": 1}),
+        ("id,uri,etag,size\n1,u,,5", "id,uri,etag,size\n1,u,,5", {}),
+        ("id,uri,etag,size\n1,u,,5", "id,uri,etag,size\n1,u,,6", {"changed": 1}),
+        ("id,uri,etag,size\n1,u,a,5", "id,uri,etag,size\n1,u,a,6", {}),
+    ],
+)
+def test_what_a_manifest_says_of_the_content_decides_what_changed(first: str, then: str, reasons: dict[str, int], tmp_path: Path) -> None:
+    manifest, output = tmp_path / "m.csv", open_store(str(tmp_path / "out"))
+    manifest.write_text(first)
+    question = asked(Source("manifest", str(manifest)))
+    night(output, question, "one")
+    manifest.write_text(then)
+    assert draft(output, opened(output), question, tmp_path).summary.reasons == reasons
+
+
+def test_carried_columns_cost_no_scoring_and_come_with_the_next_row(tmp_path: Path) -> None:
+    manifest, output = tmp_path / "m.csv", open_store(str(tmp_path / "out"))
+    manifest.write_text("id,uri,etag,title,artist\n1,u,a,Old,Ada\n2,u,b,Two,\n")
+    plain, carrying = Source("manifest", str(manifest)), Source("manifest", str(manifest), carry=("title",))
+    night(output, asked(plain, limit=1), "one")
+    published(night(output, asked(carrying), "two"))
+    manifest.write_text("id,uri,etag,title,artist\n1,u,a,New,Ada\n2,u2,b2,Two again,\n")
+    both = Source("manifest", str(manifest), carry=("artist", "title"))
+    assert asked(plain).digest != asked(carrying).digest != asked(both).digest
+    last = published(night(output, asked(both), "three"))
+    assert last.counts["scored"] == 1 and last.carried == ("title", "artist")
+    rows = open_snapshot(output.uri).to_table().sort_by([("run_id", "ascending")]).to_pylist()
+    found = {row["run_id"]: (row["artwork_id"], row["title"], row["artist"]) for row in rows}
+    assert found == {"one": ("1", None, None), "two": ("2", "Two", None), "three": ("2", "Two again", "")}
+    assert open_snapshot(output.uri, as_of=1).to_table().column_names == score_schema().names
+    query = f"SELECT run_id, artwork_id, title, artist FROM read_parquet('{tmp_path}/out/scores/**/*.parquet', union_by_name = true)"
+    assert {run: rest for run, *rest in duckdb.sql(query).fetchall()} == {run: list(row) for run, row in found.items()}
+    target, _ = export_delta(output.uri)
+    table = deltalake.DeltaTable(target).to_pyarrow_table()
+    assert {row["run_id"]: (row["artwork_id"], row["title"], row["artist"]) for row in table.to_pylist()} == found
+
+
+def test_the_delta_table_gains_the_columns_of_a_later_night(tmp_path: Path) -> None:
+    manifest, output = tmp_path / "m.csv", open_store(str(tmp_path / "out"))
+    manifest.write_text("id,uri,title\n1,u,One\n2,u,Two\n")
+    night(output, asked(Source("manifest", str(manifest)), limit=1), "one")
+    export_delta(output.uri)
+    night(output, asked(Source("manifest", str(manifest), carry=("title",))), "two")
+    target, number = export_delta(output.uri)
+    assert number == 2
+    assert sorted(deltalake.DeltaTable(target).to_pyarrow_table().column("title").to_pylist(), key=str) == [None, "Two"]
+
+
 def test_a_broken_night_goes_on_and_scores_no_shard_again(source: Store, output: Store, small_shards: None) -> None:
     with pytest.raises(KeyboardInterrupt):
         night(output, asked(source), "broken", stop_after=3, run_date="2026-11-26")
@@ -157,6 +244,45 @@ def test_who_finds_the_number_taken_says_who_was_first_and_leaves_nothing_visibl
         night(output, asked(source), "slow", before_publishing=another)
     assert {run for _, _, run in rows_by_glob(output)} == {"quick"}
     assert json.loads(output.get("CURRENT"))["run_id"] == "quick"
+
+
+@pytest.mark.parametrize("name", ["scores-00001", "rejects-00000", "ledger-00000"])
+@pytest.mark.parametrize("lost", [1, 20_000])
+def test_a_file_that_the_store_holds_in_part_is_found_before_the_commit(
+    source: Store, output: Store, monkeypatch: pytest.MonkeyPatch, name: str, lost: int
+) -> None:
+    source.put("broken.jpg", BROKEN)
+    put_file = Store.put_file
+
+    def put_part(self: Store, key: str, path: Path) -> str:
+        if name not in key:
+            return put_file(self, key, path)
+        return self.put(key, path.read_bytes()[: -min(lost, path.stat().st_size - 1)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "put_file", put_part)
+        with pytest.raises(RunFailed, match=rf"{name}\.parquet .* read back|{name}\.parquet is not what was written"):
+            night(output, asked(source), "one")
+    assert head(output) is None and not list(output.list("scores"))
+    assert published(night(output, asked(source), "again")).counts == {"planned": 11, "scored": 10, "rejected": 1}
+
+
+def test_files_whose_ids_do_not_increase_are_found(source: Store, output: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = published(night(output, asked(source), "one"))
+    check_files(output, snapshot.files, 10)
+    with pytest.raises(RunFailed, match="the ids of .* do not increase"):
+        check_files(output, snapshot.files[::-1], 10)
+    with pytest.raises(RunFailed, match="11 artworks were due, and the files hold 10 rows"):
+        check_files(output, snapshot.files, 11)
+
+
+def test_a_plan_that_holds_an_artwork_twice_is_not_published(source: Store, output: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the comparison with the ledger had gone wrong."""
+    add = _PlanWriter.add
+    monkeypatch.setattr(_PlanWriter, "add", lambda self, due: add(self, pa.concat_tables([due.slice(0, 1), due])))
+    with pytest.raises(RunFailed, match="the ids of shard 0 do not increase"):
+        night(output, asked(source), "one")
+    assert head(output) is None
 
 
 def test_snapshots_are_a_chain_and_each_file_is_there(source: Store, output: Store) -> None:

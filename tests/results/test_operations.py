@@ -47,6 +47,14 @@ def test_rollback_is_seen_by_glob_and_forward_again_too(output: Store) -> None:
     assert [one.kind for one in history(output)] == ["run", "run", "rollback", "release"]
 
 
+def test_a_named_run_is_taken_back_once_however_often_it_is_said(output: Store) -> None:
+    newest, before = head(output), len(history(output))
+    with pytest.raises(UserError, match=f"The newest run of .* is {newest.run_id}, not one"):
+        operations.rollback(output, "one")
+    first = operations.rollback(output, newest.run_id)
+    assert operations.rollback(output, newest.run_id) == first and len(history(output)) == before + 1
+
+
 def test_a_stale_writer_cannot_undo_a_rollback(output: Store) -> None:
     second = history(output)[1]
     operations.rollback(output)
@@ -112,7 +120,7 @@ def test_a_run_that_is_alive_is_not_given_up(store: Store, source: Store) -> Non
 
 def test_what_is_forgotten_is_in_no_row_and_no_kept_object_and_is_not_scored_again(output: Store, source: Store) -> None:
     output.put("runs/two/report.html", b"a page with a picture of 8.jpg")
-    snapshot, num_rows = operations.forget(output, ["8.jpg", "2.jpg", "unknown.jpg"])
+    snapshot, num_rows, pages = operations.forget(output, ["8.jpg", "2.jpg", "unknown.jpg"])
     assert num_rows == 2 and snapshot.kind == "forget"
     assert {name for name, _, _ in rows_by_glob(output)} == {f"{number}.jpg" for number in range(10)} - {"8.jpg", "2.jpg"}
     opened(output)

@@ -28,7 +28,7 @@ def catalog(num: int) -> Iterator[pa.Table]:
 
 
 def drafted(store: Store, folder: Path, num: int, limit: int | None = None) -> Draft:
-    return draft_plan(catalog(num), store, None, Night(IDENTITY, {}, "c"), folder, limit)
+    return draft_plan(catalog(num), store, None, Night(IDENTITY, {}, frozenset("c")), folder, limit)
 
 
 @pytest.mark.parametrize("num", [1, SMALL_SHARD, SMALL_SHARD + 1, 1_000])
@@ -76,7 +76,7 @@ def test_patterns_leave_out_by_the_whole_key_in_its_case_and_are_counted(store: 
         collection.put(key, b"x")
     source = Source("input", collection.uri, ("*.tsv", "deep/*"))
     with read_catalog(source) as tables:
-        draft = draft_plan(tables, store, None, Night(IDENTITY, {}, source.id), tmp_path)
+        draft = draft_plan(tables, store, None, Night(IDENTITY, {}, frozenset(source.collections)), tmp_path)
     assert pq.read_table(draft.plan).column("artwork_id").to_pylist() == ["a.jpg", "notes.TSV"]
     assert draft.summary.num_excluded == 2
 

@@ -48,26 +48,36 @@ def test_any_split_order_and_merge_tree_gives_the_same_findings(seed):
 
 def test_tied_scores_are_kept_by_artwork_id_whatever_comes_first():
     rows = score_rows(40)
-    rows.update(score=np.full(40, 5.0), score_std=np.full(40, 1.0))
+    rows.update(score=np.full(40, 5.0), entropy=np.full(40, 1.0))
     backwards = take(rows, range(39, -1, -1))
     for batches in ([rows], [backwards], [take(backwards, range(0, 20)), take(backwards, range(20, 40))]):
         gallery = summed(batches, max_works=3).result().gallery
-        assert all([work.artwork_id for work in gallery[group]] == sorted(rows["artwork_id"])[:3] for group in GROUPS)
+        first = sorted(rows["artwork_id"])
+        shown = {group: [work.artwork_id for work in gallery[group]] for group in GROUPS}
+        assert shown == {"best": first[:3], "worst": first[3:6], "middling": first[6:9], "most uncertain": first[:3]}
+
+
+@pytest.mark.parametrize("num_scored", [2, 9, 20, 500])
+def test_best_middling_and_worst_share_no_artwork(num_scored: int):
+    gallery = summed([score_rows(num_scored)]).result().gallery
+    shown = [work.artwork_id for group in ("best", "middling", "worst") for work in gallery[group]]
+    assert len(shown) == len(set(shown)) == min(num_scored, 24)
 
 
 def test_findings_agree_with_numpy_on_the_whole_table():
     rows = score_rows(500)
     findings = summed([rows], [reject_rows(50)]).result()
-    scores, stds = rows["score"], rows["score_std"]
+    scores, entropies = rows["score"], rows["entropy"]
     assert findings.num_scored == 500 and findings.num_rejected == 50
     assert findings.num_needs_review == np.count_nonzero(rows["needs_review"]) > 0
+    assert findings.critiques_by_status == {"ok": 487, "looping": 13}
     assert findings.mean_score == pytest.approx(scores.mean(), abs=1e-5)
     assert findings.score_spread == pytest.approx(scores.std(), abs=1e-5)
     counts, _ = np.histogram(scores, findings.histogram_edges)
     assert np.array_equal(np.sum(list(findings.histogram.values()), axis=0), counts)
     assert findings.histogram_edges[0] == 1.0 and findings.histogram_edges[-1] == 10.0 and len(findings.histogram_edges) == 37
     assert findings.level_counts == {level: rows["level"].count(level) for level in LEVELS}
-    keys = {"best": -scores, "middling": abs(scores - 5.0), "worst": scores, "most uncertain": -stds}
+    keys = {"best": -scores, "middling": abs(scores - 5.0), "worst": scores, "most uncertain": -entropies}
     for group in GROUPS:
         order = sorted(range(500), key=lambda row, group=group: (keys[group][row], rows["artwork_id"][row]))
         assert [work.artwork_id for work in findings.gallery[group]] == [rows["artwork_id"][row] for row in order[:8]]

@@ -173,7 +173,7 @@ def test_the_tries_end_when_both_their_number_and_the_patience_are_used_up() -> 
 class Short:
     """A backend whose first answers lack the end."""
 
-    is_remote = True
+    is_remote, server = True, "short"
 
     def __init__(self, num_short: int):
         self.num_short = num_short

@@ -66,7 +66,7 @@ def test_losses_fall_and_the_saved_folder_scores_and_can_be_the_current_model(ta
     registry.promote("learnt")
     for name in ("generation_config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja"):
         assert (Path(model.folder) / name).read_bytes() == (Path(task.checkpoint.folder) / name).read_bytes()
-    recipe = make_recipe(open_checkpoint(registry.current_uri()), EngineSpec())
+    recipe = make_recipe(open_checkpoint(registry.current_uri()), EngineSpec(), full_decode=False)
     assert (recipe.identity.model_id, recipe.identity.model_digest) == ("learnt", model.model_digest)
     pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
     assessment = recipe.open().assess(pixels, critique=True)

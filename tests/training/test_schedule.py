@@ -51,6 +51,8 @@ def test_only_matrices_decay_and_throw_away_heads_learn_faster(with_heads: bool)
     found = [(list(map(id, group["params"])), group["weight_decay"], group["lr_multiplier"]) for group in optimizer.param_groups]
     assert found == [(list(map(id, parameters)), decay, rate) for parameters, decay, rate in expected]
     assert {(group["lr"], group["betas"]) for group in optimizer.param_groups} == {(0.01, (0.9, 0.9))}
+    states = [optimizer.state[parameter] for parameters, _, _ in expected for parameter in parameters]
+    assert all(state.keys() == {"step", "exp_avg", "exp_avg_sq"} and not any(map(torch.any, state.values())) for state in states)
 
 
 def test_a_weight_that_gets_no_gradient_shrinks_by_its_decay_alone():

@@ -1,9 +1,12 @@
 """Two workers learn what one learns from the same rows, under DDP and FSDP; also where one of them has nothing of a task."""
 
 import json
-import multiprocessing
 import os
 import socket
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pyarrow as pa
@@ -48,20 +51,24 @@ def norms_of(task: Task) -> list[float]:
     return json.loads(RunState(open_store(task.output_uri), task.run_id).store.get("norms.json"))
 
 
-def weights_of(task: Task, world_size: int = 1) -> dict[str, torch.Tensor]:
-    if world_size == 1:
-        learn(task)
-    else:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        context = multiprocessing.get_context("spawn")
-        workers = [context.Process(target=work, args=(rank, world_size, port, task)) for rank in range(world_size)]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.join(180)
-        assert [worker.exitcode for worker in workers] == [0] * world_size
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[ProcessPoolExecutor]]:
+    """Two processes, which import torch once for all tests."""
+    pools = [ProcessPoolExecutor(1, mp_context=get_context("spawn")) for _ in range(2)]
+    yield pools
+    for pool in pools:
+        pool.shutdown()
+
+
+def learn_together(task: Task, workers: list[ProcessPoolExecutor]) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    for answer in [pool.submit(work, rank, len(workers), port, task) for rank, pool in enumerate(workers)]:
+        answer.result(180)
+
+
+def weights_of(task: Task) -> dict[str, torch.Tensor]:
     state = RunState(open_store(task.output_uri), task.run_id)
     history = state.history()
     assert history.is_finished
@@ -77,31 +84,28 @@ def half_without_texts(task: Task) -> pa.Table:
     return table
 
 
-@pytest.mark.parametrize(("strategy", "lora"), [("ddp", 0), ("ddp", 4), ("fsdp", 0)])
-def test_two_workers_learn_what_one_learns_from_the_same_rows(strategy, lora, make_task):
-    from dataclasses import replace
+@pytest.mark.parametrize(("lora", "strategies"), [(0, ("ddp", "fsdp")), (4, ("ddp",))])
+def test_two_workers_learn_what_one_learns_from_the_same_rows(strategies, lora, make_task, workers):
+    def task(name: str, **fit) -> Task:
+        shared = {"steps": 3, "batch_size": 1, "learning_rate": 1e-4, "checkpoint_interval": 3, "lora": LoraSpec(rank=lora, dropout=0.0)}
+        made = make_task(name, **shared, **fit)
+        return replace(made, train=half_without_texts(made))
 
-    rank = LoraSpec(rank=lora, dropout=0.0)
-    alone = make_task("alone", steps=3, batch_size=1, gradient_accumulation_steps=2, learning_rate=1e-4, checkpoint_interval=3, lora=rank)
-    both = make_task(
-        "both",
-        steps=3,
-        batch_size=1,
-        gradient_accumulation_steps=1,
-        learning_rate=1e-4,
-        checkpoint_interval=3,
-        num_workers=2,
-        strategy=strategy,
-        lora=rank,
-    )
-    one = weights_of(replace(alone, train=half_without_texts(alone)))
-    two = weights_of(replace(both, train=half_without_texts(both)), world_size=2)
+    learn(alone := task("alone", gradient_accumulation_steps=2))
+    for strategy in strategies:
+        both = task(strategy, gradient_accumulation_steps=1, num_workers=2, strategy=strategy)
+        learn_together(both, workers)
+        assert_learnt_alike(both, alone)
+
+
+def assert_learnt_alike(both: Task, alone: Task) -> None:
+    one, two = weights_of(alone), weights_of(both)
     assert one.keys() == two.keys()
     assert norms_of(both) == pytest.approx(norms_of(alone), rel=1e-3) and len(norms_of(both)) == 3  # Adam does not see their length
     # Adam's first steps are the gradient's sign: where that is zero but for rounding, workers may differ by two steps.
     differing = np.mean([(one[name] - two[name]).abs().gt(2e-5).float().mean().item() for name in one])
     assert differing < 0.01
-    model = Checkpoint.open(f"{both.output_uri}/training/both/model").load_model(torch.float32)
+    model = Checkpoint.open(f"{both.output_uri}/training/{both.run_id}/model").load_model(torch.float32)
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 

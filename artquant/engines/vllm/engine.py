@@ -17,7 +17,7 @@ import torch
 
 from artquant.config import EngineSpec
 from artquant.core.schema import CRITIQUE_PARTS
-from artquant.engines import Assessment
+from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS, Assessment, Critiques
 from artquant.engines.vllm.plugin import register
 from artquant.engines.vllm.processor import with_placeholder
 from artquant.model.checkpoint import Checkpoint
@@ -43,7 +43,7 @@ class VllmEngine:
         self.prompt_ids = {name: with_placeholder(processor.tokenize(prompt), config) for name, prompt in asked.items()}
         longest = max(map(len, self.prompt_ids.values())) + config.num_image_tokens - 1 + self.prompts.max_critique_tokens
         arguments = engine_arguments(checkpoint, spec, min(longest, config.max_position_embeddings))
-        self.score_parameters, self.text_parameters = self._parameters(config)
+        self.score_parameters, self.text_parameters, self.second_parameters = self._parameters(config)
         self.numbers = itertools.count()
         self.requests = _RequestLoop(spec, arguments)
 
@@ -55,13 +55,21 @@ class VllmEngine:
         result = Assessment(closed / closed.sum(1, keepdims=True), np.exp(logs).sum(1))
         result.critiques, result.critique_statuses = [None] * len(pixels), ["not_requested"] * len(pixels)
         if critique:
-            by_image = [{part: answers[part][i] for part in parts} for i in range(len(pixels))]
-            result.critiques = [{part: self.processor.decode_answer(a.token_ids) for part, a in texts.items()} for texts in by_image]
-            is_cut = [any(answer.finish_reason == "length" for answer in texts.values()) for texts in by_image]
-            result.critique_statuses = ["truncated" if cut else "ok" for cut in is_cut]
+            result.critiques, result.critique_statuses = self._critiques(answers, len(pixels))
         return result
 
-    def ask(self, pixels: np.ndarray, prompts: Sequence[str]) -> dict[str, list[Any]]:
+    def rewrite(self, pixels: np.ndarray) -> Critiques:
+        return self._critiques(self.ask(pixels, CRITIQUE_PARTS, self.second_parameters), len(pixels))
+
+    def _critiques(self, answers: dict[str, list[Any]], num: int) -> Critiques:
+        by_image = [{part: answers[part][i] for part in CRITIQUE_PARTS} for i in range(num)]
+        critiques: list[dict[str, str] | None] = [
+            {part: self.processor.decode_answer(answer.token_ids) for part, answer in texts.items()} for texts in by_image
+        ]
+        is_cut = [any(answer.finish_reason == "length" for answer in texts.values()) for texts in by_image]
+        return critiques, ["truncated" if cut else "ok" for cut in is_cut]
+
+    def ask(self, pixels: np.ndarray, prompts: Sequence[str], text_parameters: Any = None) -> dict[str, list[Any]]:
         """Return vLLM's `CompletionOutput` of each image for each prompt (`score` or a part of the critique); all are in flight at once."""
         answers: dict[str, list[Future[Any]]] = {name: [] for name in prompts}
         for image in pixels:
@@ -72,7 +80,7 @@ class VllmEngine:
                     "multi_modal_data": {"image": image},
                     "multi_modal_uuids": {"image": f"artwork-{number}"},  # of its four requests, and of no other image's
                 }
-                parameters = self.score_parameters if name == "score" else self.text_parameters
+                parameters = self.score_parameters if name == "score" else text_parameters or self.text_parameters
                 answers[name].append(self.requests.submit(f"{number}-{name}", prompt, parameters))
         return {name: [future.result() for future in futures] for name, futures in answers.items()}
 
@@ -80,10 +88,11 @@ class VllmEngine:
         """Stop vLLM and free its memory; answers that are still due are lost."""
         self.requests.close()
 
-    def _parameters(self, config: MPLUGOwl2Config) -> tuple[Any, Any]:
+    def _parameters(self, config: MPLUGOwl2Config) -> tuple[Any, Any, Any]:
         """Return the sampling parameters of a request.
 
-        For a score, raw log-probabilities of the levels over the whole vocabulary, which contain the open-set mass. For a text, greedy.
+        For a score, raw log-probabilities of the levels over the whole vocabulary, which contain the open-set mass. For a text, greedy;
+        so is a second try.
         """
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
@@ -91,7 +100,10 @@ class VllmEngine:
         common: dict[str, Any] = {"temperature": 0.0, "detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
         score = SamplingParams(max_tokens=1, logprob_token_ids=self.level_ids, **common)
         bias, stops = {config.placeholder_id: _NEVER}, [config.eos_token_id]
-        return score, SamplingParams(max_tokens=self.prompts.max_critique_tokens, stop_token_ids=stops, logit_bias=bias, **common)
+        text = {"max_tokens": self.prompts.max_critique_tokens, "stop_token_ids": stops, "logit_bias": bias, **common}
+        # Both penalties and the shortest length are of the answer alone, as the torch engine has them.
+        second = SamplingParams(frequency_penalty=FREQUENCY_PENALTY, min_tokens=min(MIN_TOKENS, text["max_tokens"]), **text)
+        return score, SamplingParams(**text), second
 
 
 class _RequestLoop:

@@ -26,8 +26,7 @@ from artquant.engines.vllm.processor import DummyInputs, MultiModalProcessor, Pr
 from artquant.model.configuration import MPLUGOwl2Config
 from artquant.model.location import is_adapter
 from artquant.model.modeling import MPLUGOwl2LlamaForCausalLM
-from artquant.model.processing import normalise
-from artquant.model.vision import VisionModel, VisualAbstractor
+from artquant.model.vision import VisionModel, VisualAbstractor, normalise
 
 _STACKED = (  # part of a published name, the layer that holds it here, and its place in that layer
     (".k_proj.multiway.1.", ".image_kv_proj.", 0),
