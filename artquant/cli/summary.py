@@ -61,7 +61,7 @@ def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
     table = plain_table()
     table.add_row(
         "artworks",
-        f"{report.num_planned:,} due = {report.num_scored:,} scored + {report.num_rejected:,} rejected + {report.num_reused:,} reused",
+        f"{report.num_planned:,} planned = {report.num_scored:,} scored + {report.num_rejected:,} rejected; {report.num_reused:,} reused",
     )
     if findings.mean_score is not None:
         table.add_row("score", f"mean {findings.mean_score:.2f}, spread {findings.score_spread:.2f}")

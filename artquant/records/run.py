@@ -110,7 +110,7 @@ class RunReport:
 
     @property
     def num_accounted(self) -> int:
-        return self.num_scored + self.num_rejected + self.num_reused
+        return self.num_scored + self.num_rejected
 
     @property
     def seconds(self) -> float:

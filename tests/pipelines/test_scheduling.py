@@ -65,7 +65,7 @@ def execute(engine: EngineSpec, fetch: FetchSpec, **changes: Any) -> None:
     recipe = EngineRecipe(RedEngine, RED, RedEngine.image_size, RedEngine.scale.values, "red", engine)
     fixed = {"run_id": "tonight", "input": "file:///in", "output": "file:///out", "stall_minutes": 2.0}
     scoring = ScoringRun(**{**fixed, "fetch": fetch, "review": REVIEW, **changes})
-    run.execute(scoring, recipe, layout.plan_key("work"), dict.fromkeys(range(8), 125), NOBODY, lambda outcomes: None)
+    run.execute(scoring, recipe, layout.plan_key("night-1"), dict.fromkeys(range(8), 125), NOBODY, lambda outcomes: None)
 
 
 def settings_of(dataset: Dataset) -> tuple[FetchSettings, ScoreSettings]:
@@ -93,7 +93,7 @@ def test_workers_are_started_with_the_runs_settings(dataset: Dataset, num_fetch:
     fetch, score = settings_of(dataset)
     assert fetch.fetch == fetching and (fetch.input, fetch.output, fetch.stall_seconds) == ("file:///in", "file:///out", 120.0)
     assert (score.batch_size, score.critique, score.review, score.run_id, score.stall_seconds) == (7, False, REVIEW, "tonight", 120.0)
-    assert fetch.suspicions == score.suspicions == "file:///out/_artquant/runs/work/suspicions"
+    assert fetch.suspicions == score.suspicions == "file:///out/_artquant/runs/night-1/suspicions"
     assert fetch.block_rows % 7 == 0
 
 

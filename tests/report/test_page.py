@@ -82,6 +82,8 @@ def test_the_headline_says_how_the_run_ended(changes, sentence):
 
 def test_the_balance_is_ticked_only_where_it_adds_up():
     assert "✓" in Outline(render(sample.report())).text
+    reused = Outline(render(sample.report(num_reused=63))).text  # it was not planned, so it is no part of the sum
+    assert "✓" in reused and "415\xa0planned = 412\xa0scored + 3\xa0rejected; 63\xa0reused" in reused and "too many" not in reused
     short, long = (Outline(render(sample.report(num_planned=planned))).text for planned in (420, 414))
     assert "✓" not in short and "5 artworks not accounted for" in short
     failed = Outline(render(sample.report(num_planned=420, status="failed"))).text
