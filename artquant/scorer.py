@@ -18,7 +18,7 @@ from artquant.core.schema import ARTWORK_ID, HEIGHT, MESSAGE, REJECT_CLASS, WIDT
 from artquant.engines import Engine
 from artquant.engines.halving import assess_each
 from artquant.engines.open import open_engine, resolve
-from artquant.engines.recipe import identity_of, open_checkpoint
+from artquant.engines.recipe import identity_of, open_checkpoint, refusing
 from artquant.images import square
 from artquant.pipelines.rows import score_columns
 
@@ -80,7 +80,9 @@ def open_scorer(model: str, *, base: str | None, device: str, dtype: str, full_d
         num_gpus=1 if device == "cuda" else 0,
     )
     resolved = resolve(spec, checkpoint.is_mplug_owl2)
-    return Scorer(open_engine(resolved, checkpoint), identity_of(checkpoint, spec, full_decode), resolved.batch_size or 1, full_decode)
+    with refusing(checkpoint.location):
+        engine = open_engine(resolved, checkpoint)
+    return Scorer(engine, identity_of(checkpoint, spec, full_decode), resolved.batch_size or 1, full_decode)
 
 
 def _name(picture: Picture, place: int) -> str:

@@ -32,6 +32,7 @@ from tests.fault_proxy import FaultProxy
 from tests.processes import ROOT, command_of, heed_interrupts
 
 NUM_ARTWORKS = 500  # four shards
+RATE = 0.2  # of the calls to the store that are spoilt
 MAX_COMMANDS = 12
 VICTIMS = ("driver", "supervisor", "worker", "raylet", "gcs", "store")
 KNOWN_CODES = {0, 1, 2, 3, 5, 130, 137}  # what the documentation names, and 137: killed
@@ -55,8 +56,8 @@ class Round:
 class Chaos:
     """A store with a collection, and the rows that an unbroken run makes of it."""
 
-    def __init__(self, folder: Path, server: EmbeddedStore, num_artworks: int = NUM_ARTWORKS):
-        self.folder, self.server = folder, server
+    def __init__(self, folder: Path, server: EmbeddedStore, num_artworks: int = NUM_ARTWORKS, rate: float = RATE):
+        self.folder, self.server, self.rate = folder, server, rate
         self.bucket = open_store(f"s3://{BUCKET}")
         art = self.bucket.child("art")
         pictures = [jpeg(paint(seed), 64) for seed in range(8)]
@@ -82,7 +83,7 @@ class Chaos:
         dice, played, started = random.Random(seed), Round(seed), time.monotonic()
         name = f"out-{seed}"
         num_kills = dice.randint(1, 3)
-        with FaultProxy(self._port, seed) as proxy:
+        with FaultProxy(self._port, seed, self.rate) as proxy:
             for number in range(MAX_COMMANDS):
                 hit = _Hit(self, proxy, dice, played, victims) if number < num_kills else None
                 code, said = self._command(name, proxy.port, played, hit.arm if hit else lambda job: None)
@@ -234,12 +235,12 @@ def _by_id(rows: list[dict[str, Any]]) -> Rows:
 
 
 @contextmanager
-def chaos(num_artworks: int = NUM_ARTWORKS) -> Iterator[Chaos]:
+def chaos(num_artworks: int = NUM_ARTWORKS, rate: float = RATE) -> Iterator[Chaos]:
     with tempfile.TemporaryDirectory(prefix="artquant-chaos-") as name, EmbeddedStore(f"{name}/store") as server:
         before = dict(os.environ)
         os.environ.update(server.environment)
         try:
-            yield Chaos(Path(name), server, num_artworks)
+            yield Chaos(Path(name), server, num_artworks, rate)
         finally:
             os.environ.clear()
             os.environ.update(before)

@@ -53,27 +53,21 @@ def one_thread() -> Iterator[None]:
 
 
 SLOW_ROOMS = ("cli", "engines", "model", "pipelines", "storage", "training")
+WHOLE_JOBS = ("test_stop.py", "test_lab.py", "test_cluster.py")  # beside those of the command line
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks what needs a server, Ray, vLLM or a browser by what it is and what it uses, so that no test is forgotten.
-
-    Of two processes (`make test`) one begins with all that uses the shared Ray, so that no second one is started; the other files go
-    to whichever is free.
-    """
-    if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: "local_ray" not in item.fixturenames)
-        for item in items:
-            item.add_marker(
-                pytest.mark.xdist_group("ray" if "local_ray" in item.fixturenames else f"{item.path.parent.name}/{item.path.name}")
-            )
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by where they are and what they use, so that none is forgotten: what needs a server, Ray, vLLM or a browser, and what runs
+    whole jobs, which take all cores: `make test` runs those one by one, and the others in two processes."""
     for item in items:
         room, name = item.path.parent.name, item.path.name
-        values = getattr(getattr(item, "callspec", None), "params", {}).values()
+        uses, values = set(item.fixturenames), getattr(getattr(item, "callspec", None), "params", {}).values()
         if name == "test_browser.py":
             item.add_marker("browser")
         if "vllm" in name:
             item.add_marker("vllm")
-        if room in SLOW_ROOMS or "s3" in values or {"s3_server", "local_ray"} & set(item.fixturenames):
+        if room in SLOW_ROOMS or "s3" in values or {"s3_server", "local_ray"} & uses:
             item.add_marker("slow")
+        if "local_ray" in uses or room == "cli" or "vllm" in name or name in WHOLE_JOBS:
+            item.add_marker("job")

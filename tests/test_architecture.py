@@ -17,6 +17,7 @@ ROOMS = (  # from top to bottom
     "artquant.pipelines",
     "artquant.training",
     "artquant.report",
+    "artquant.descriptions",
     "artquant.engines",
     "artquant.model",
     "artquant.registry",
@@ -29,6 +30,7 @@ ROOMS = (  # from top to bottom
     "artquant.images",
     "artquant.storage",
     "artquant.config",
+    "artquant.prompts",
     "artquant.core",
 )
 RAY = {
@@ -106,7 +108,9 @@ def cycle(modules: Sources) -> list[str]:
 
 def test_every_import_points_to_a_room_further_down_and_ray_stays_in_its_rooms():
     modules = sources("artquant", "jobs", "cluster")
-    assert {room_of(module) for module in modules} == set(ROOMS), "a room is empty: the test looks in the wrong place"
+    assert {room_of(module) for module in modules if not is_within(module, "cluster")} == set(ROOMS), (
+        "a room is empty: the test looks in the wrong place"
+    )
     assert violations(modules) == []
 
 

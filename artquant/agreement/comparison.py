@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.agreement import evaluation, metrics
+from artquant.agreement import evaluation, held_out, metrics
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import Miss, Theory
 from artquant.annotations.rows import annotation_schema
+from artquant.annotations.votes import level_shares
 from artquant.config import EvaluateSpec
 from artquant.core.scale import Scale, score_statistics
 from artquant.core.schema import (
@@ -31,6 +32,7 @@ from artquant.core.schema import (
     REJECT_CLASS,
     SCORE,
     SCORE_STD,
+    VOTES,
     evaluation_schema,
 )
 
@@ -82,6 +84,15 @@ class Compared:
     def raters_std(self) -> np.ndarray:
         """(N,), nan where it is not known."""
         return cast(np.ndarray, pc.fill_null(self.people.column("sigma").cast(pa.float64()), math.nan).to_numpy())
+
+    @cached_property
+    def ratings(self) -> np.ndarray:
+        """(N, 5): how many single ratings of each level, best first; zeros where they are not known or are shares alone."""
+        found = np.zeros((len(self.ids), len(PROBABILITY_COLUMNS)))
+        for row, votes in enumerate(self.people.column(VOTES).to_pylist()):
+            if votes and all(vote["count"] == int(vote["count"]) for vote in votes):
+                found[row] = level_shares(votes, self.scale) * sum(vote["count"] for vote in votes)
+        return found
 
     def columns(self, chosen: tuple[str, ...] | None) -> dict[str, list[Any]]:
         """Return the columns to look at separately: the chosen ones, else all text columns with few values."""
@@ -140,7 +151,8 @@ def report_fields(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
         "predicted": compared.predicted.tolist(),
         "fitted": fitted.tolist(),
         "calibration": evaluation.calibration(compared.predicted, compared.human, std, raters),
-        "coverage": evaluation.coverage(compared.probabilities, compared.scale, compared.human),
+        "errors": held_out.error_intervals(compared.predicted, compared.human),
+        "pit": held_out.pit(compared.probabilities, compared.ratings),
         "spread": [(float(s), float(r)) for s, r in zip(std, raters, strict=True) if math.isfinite(r)],
         OPEN_SET_MASS: compared.scores.column(OPEN_SET_MASS).to_pylist(),
         "subgroups": evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human),
@@ -167,7 +179,8 @@ def metrics_document(compared: Compared, facts: Mapping[str, Any], rejects: pa.T
         "num_rejected": rejects.num_rows,
         "rejects_by_class": dict(Counter(rejects.column(REJECT_CLASS).to_pylist())),
         "metrics": to_jsonable(facts["metrics"]),
-        "coverage": {f"{share:g}": inside for share, inside in facts["coverage"].items()},
+        "errors": to_jsonable(facts["errors"]),
+        "pit": to_jsonable(facts["pit"]),
         "calibration": to_jsonable(facts["calibration"]),
         "spread": to_jsonable(spread),
         OPEN_SET_MASS: {"mean": float(mass.mean()), "least": float(mass.min()), "share_below_half": float((mass < 0.5).mean())},

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 
 from artquant.agreement import metrics
+from artquant.agreement.held_out import fitted_agreement
 from artquant.agreement.metrics import Interval
 from artquant.core.scale import Scale
 
-SHARES = (0.5, 0.8, 0.95)
 MAX_VALUES = 12  # of a column that is examined separately
 NOT_SAID = "(none)"  # the subgroup of artworks that have no value in a column
 _BIN_ARTWORKS = 10  # in a bin of the calibration, at least, where there are several
@@ -50,13 +50,13 @@ class Spread(NamedTuple):
 
 
 def agreement(predicted: np.ndarray, human: np.ndarray, scale: Scale, rounds: int) -> tuple[dict[str, Interval], np.ndarray]:
-    """Return the metrics with their 95 % intervals, and the predicted scores (N,) after the customary four-parameter logistic fit.
+    """Return the metrics with their 95 % intervals, and the predicted scores (N,) after the customary four-parameter logistic fit to all.
 
-    Both scores are turned into levels by the same hard rule. The likeliest level of a distribution is the nearest one and the rule takes
-    the one above, so the two differ for half of all scores. The fit is made once and held fixed while artworks are resampled; where there
-    is nothing to fit, as for a constant prediction, the fitted scores are the predicted ones.
+    Figures after a fit are those of :func:`fitted_agreement`, on artworks that it was not fitted to. Both scores are turned into levels by
+    the same hard rule. The likeliest level of a distribution is the nearest one and the rule takes the one above, so the two differ for
+    half of all scores. Where there is nothing to fit, as for a constant prediction, the fitted scores are the predicted ones.
     """
-    fitted = metrics.logistic_fit(predicted, human)
+    fitted, held_out = metrics.logistic_fit(predicted, human), fitted_agreement(predicted, human, rounds)
 
     def interval(metric: metrics.Metric, first: np.ndarray, second: np.ndarray = human) -> Interval:
         return metrics.bootstrap(metric, first, second, rounds=rounds)
@@ -64,11 +64,11 @@ def agreement(predicted: np.ndarray, human: np.ndarray, scale: Scale, rounds: in
     return {
         "srcc": interval(metrics.srcc, predicted),
         "plcc": interval(metrics.plcc, predicted),
-        "plcc_fitted": interval(metrics.plcc, fitted),
+        "plcc_fitted": held_out["plcc_fitted"],
         "krcc": interval(metrics.krcc, predicted),
         "mae": interval(metrics.mae, predicted),
         "rmse": interval(metrics.rmse, predicted),
-        "rmse_fitted": interval(metrics.rmse, fitted),
+        "rmse_fitted": held_out["rmse_fitted"],
         "level_accuracy": interval(metrics.level_accuracy, scale.level(predicted), scale.level(human)),
     }, fitted
 
@@ -86,25 +86,6 @@ def calibration(
             ends = float(predicted[rows[0]]), float(predicted[rows[-1]])
             bins.append(CalibrationBin(*ends, len(rows), x, y, std, float(finite_stds.mean()) if len(finite_stds) else None))
     return bins
-
-
-def central_interval(probabilities: np.ndarray, scale: Scale, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the level values, (N,) each, between which the middle `share` of each distribution (N, 5) lies.
-
-    Both ends are levels, so the interval holds `share` or more: for `(0, 0, 1, 0, 0)` it is 5 to 5 for every share.
-    """
-    rising = np.asarray(scale.values[::-1])
-    below = np.cumsum(np.asarray(probabilities, np.float64)[:, ::-1], axis=1)
-    tail = (1 - share) / 2
-    low, high = (np.minimum((below < quantile - 1e-12).sum(1), len(rising) - 1) for quantile in (tail, 1 - tail))
-    return rising[low], rising[high]
-
-
-def coverage(probabilities: np.ndarray, scale: Scale, human: np.ndarray, shares: Sequence[float] = SHARES) -> dict[float, float]:
-    """Return nominal share -> share of human scores inside the central interval. A score beyond the levels' values counts as the last."""
-    x = np.clip(human, scale.low, scale.high)
-    intervals = {share: central_interval(probabilities, scale, share) for share in shares}
-    return {share: float(((low <= x) & (x <= high)).mean()) for share, (low, high) in intervals.items()}
 
 
 def spread(predicted_std: np.ndarray, raters_std: np.ndarray) -> Spread | None:

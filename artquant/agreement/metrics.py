@@ -11,8 +11,6 @@ import numpy as np
 Metric = Callable[[np.ndarray, np.ndarray], float]
 """(N,) predicted, (N,) human -> a figure; nan where it is not defined."""
 
-LIMITS = (2.5, 97.5)  # percentiles between which 95 % of the rounds lie
-
 
 class Interval(NamedTuple):
     """A figure on all artworks, and the limits of its 95 % interval."""
@@ -23,7 +21,7 @@ class Interval(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """The candidate's figure less the current model's on the same artworks, and the limits of its 95 % interval."""
+    """The candidate's figure less the current model's on the same artworks, and the limits of its interval."""
 
     difference: float
     low: float
@@ -47,6 +45,12 @@ def srcc(predicted: np.ndarray, human: np.ndarray) -> float:
 
     x, y = _columns(predicted, human)
     return plcc(rankdata(x, nan_policy="propagate"), rankdata(y, nan_policy="propagate"))
+
+
+def ranking(predicted: np.ndarray, human: np.ndarray) -> float:
+    """Return Spearman's rank correlation, and 0 where it is not defined: whoever says the same of all artworks orders none of them."""
+    value = srcc(predicted, human)
+    return 0.0 if np.isnan(value) else value
 
 
 def krcc(predicted: np.ndarray, human: np.ndarray) -> float:
@@ -78,26 +82,35 @@ def level_accuracy(predicted_level: np.ndarray, human_level: np.ndarray) -> floa
     return float(np.mean(x == y)) if len(x) else float("nan")
 
 
-def logistic_fit(predicted: np.ndarray, human: np.ndarray) -> np.ndarray:
-    """Map predicted scores (N,) to the human scale by the four-parameter logistic that is customary before PLCC and RMSE are reported.
+def rising_curve(predicted: np.ndarray, human: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """Fit the customary four-parameter logistic from predicted scores (N,) to the human scale by least squares, held to rise.
 
-    The curve is `(b1 - b2) / (1 + exp(-(x - b3) / |b4|)) + b2`, fitted by least squares. Returns `predicted` itself (as float64) if nothing
-    can be fitted: fewer than four rows, one of the arrays constant, a value that is not finite, or a fit that does not converge.
+    The curve is `b2 + a / (1 + exp(-(x - b3) / b4))` with a > 0: one that may fall makes a good predictor of a bad one. None if nothing can
+    be fitted: fewer than four rows, one of the arrays constant, a value that is not finite, or a fit that does not converge.
     """
     x, y = _columns(predicted, human)
     if len(x) < 4 or not (np.isfinite(x).all() and np.isfinite(y).all()) or x.min() == x.max() or y.min() == y.max():
-        return x.copy()
+        return None
     from scipy.optimize import least_squares
     from scipy.special import expit
 
-    z = (x - x.mean()) / x.std()
+    mean, spread = x.mean(), x.std()
 
-    def curve(b: np.ndarray) -> np.ndarray:
-        return cast(np.ndarray, (b[0] - b[1]) * expit((z - b[2]) / max(abs(b[3]), 1e-6)) + b[1])
+    def curve(b: np.ndarray, z: np.ndarray) -> np.ndarray:
+        return cast(np.ndarray, np.exp(min(b[0], 50.0)) * expit((z - b[2]) / max(abs(b[3]), 1e-6)) + b[1])
 
-    solution = least_squares(lambda b: curve(b) - y, [y.max(), y.min(), 0.0, 0.5], method="lm", max_nfev=5_000)
-    fitted = curve(solution.x)
-    return fitted if solution.success and np.isfinite(fitted).all() else x.copy()
+    z = (x - mean) / spread
+    start = [np.log(y.max() - y.min()), y.min(), 0.0, 0.5]
+    solution = least_squares(lambda b: curve(b, z) - y, start, method="lm", max_nfev=5_000)
+    if not (solution.success and np.isfinite(curve(solution.x, z)).all()):
+        return None
+    return lambda values: curve(solution.x, (np.asarray(values, np.float64) - mean) / spread)
+
+
+def logistic_fit(predicted: np.ndarray, human: np.ndarray) -> np.ndarray:
+    """Map predicted scores (N,) by :func:`rising_curve`, fitted to all of them; `predicted` itself (as float64) where there is none."""
+    curve = rising_curve(predicted, human)
+    return np.array(predicted, np.float64) if curve is None else curve(predicted)
 
 
 def bootstrap(metric: Metric, predicted: np.ndarray, human: np.ndarray, rounds: int = 1000, seed: int = 0) -> Interval:
@@ -106,21 +119,28 @@ def bootstrap(metric: Metric, predicted: np.ndarray, human: np.ndarray, rounds: 
     Rounds in which the metric is nan do not count; if it is nan in all of them, so are the limits. The same seed gives the same interval.
     """
     x, y = _columns(predicted, human, None)
-    values = np.array([metric(x[rows], y[rows]) for rows in _resamples(len(x), rounds, seed)])
+    values = np.array([metric(x[rows], y[rows]) for rows in resamples(len(x), rounds, seed)])
     return Interval(float(metric(x, y)), *_limits(values))
 
 
 def paired_bootstrap(
-    metric: Metric, candidate: np.ndarray, current: np.ndarray, human: np.ndarray, rounds: int = 1000, seed: int = 0
+    metric: Metric,
+    candidate: np.ndarray,
+    current: np.ndarray,
+    human: np.ndarray,
+    rounds: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> Paired:
     """Return how much higher the metric of `candidate` is than that of `current`, both (N,) scores of the same artworks.
 
-    Both are judged on the same resamples, so what makes an artwork hard for both cancels out. Limits and nan are as in `bootstrap`.
+    The limits are those of the interval of `confidence`. Both are judged on the same resamples, so what makes an artwork hard for both
+    cancels out. nan is treated as in `bootstrap`.
     """
     x, y = _columns(candidate, human, None)
     other, _ = _columns(current, human, None)
-    differences = np.array([metric(x[rows], y[rows]) - metric(other[rows], y[rows]) for rows in _resamples(len(x), rounds, seed)])
-    return Paired(float(metric(x, y) - metric(other, y)), *_limits(differences))
+    differences = np.array([metric(x[rows], y[rows]) - metric(other[rows], y[rows]) for rows in resamples(len(x), rounds, seed)])
+    return Paired(float(metric(x, y) - metric(other, y)), *_limits(differences, confidence))
 
 
 def _columns(x: np.ndarray, y: np.ndarray, dtype: type | None = np.float64) -> tuple[np.ndarray, np.ndarray]:
@@ -130,14 +150,15 @@ def _columns(x: np.ndarray, y: np.ndarray, dtype: type | None = np.float64) -> t
     return x, y
 
 
-def _resamples(num: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
+def resamples(num: int, rounds: int, seed: int) -> Iterator[np.ndarray]:
     """Yield `rounds` arrays of `num` row numbers, one at a time, so that memory stays small however many artworks there are."""
     random = np.random.default_rng(seed)
     for _ in range(rounds if num else 0):
         yield random.integers(0, num, num)
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def _limits(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
     finite = values[~np.isnan(values)]
-    low, high = np.percentile(finite, LIMITS) if len(finite) else (np.nan, np.nan)
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(finite, (tail, 100 - tail)) if len(finite) else (np.nan, np.nan)
     return float(low), float(high)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from artquant.agreement.evaluation import CalibrationBin, Subgroup
+from artquant.agreement.held_out import ErrorInterval, Pit
 from artquant.agreement.metrics import Interval
 
 
@@ -51,7 +52,8 @@ class EvaluationReport:
     predicted: Sequence[float]
     fitted: Sequence[float]
     calibration: Sequence[CalibrationBin]
-    coverage: Mapping[float, float]  # nominal share -> share of artworks whose human score lies inside the predicted interval
+    errors: Sequence[ErrorInterval]  # intervals about a predicted score for people's mean
+    pit: Pit | None  # of single ratings; None where they are not known
     spread: Sequence[tuple[float, float]]  # predicted score_std, raters' std, of the artworks where both are known
     open_set_mass: Sequence[float]
     subgroups: Sequence[Subgroup]

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from artquant.annotations.files import File
+from artquant.annotations.names import split_named
 from artquant.annotations.rows import Rows, blank
 from artquant.annotations.sheets import is_json, parse_objects
-from artquant.annotations.values import Refusals, as_array, keys_below, numbers
+from artquant.annotations.values import Refusals, as_array, given_splits, keys_below, numbers
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
-from artquant.core.schema import CRITIQUE_PARTS
+from artquant.core.schema import CRITIQUE_PARTS, FILE_SPLIT, SPLIT
 
 SCORE, COMMENT = "score", "comment"
 _NAMES = {"perception": r"\bpercept|\bperceiv", "cognition": r"\bcogni", "emotion": r"\bemotion"}
@@ -29,20 +31,22 @@ _OURS = {"id", "image", "gt_score", "level_probs", "conversations", "task_type"}
 def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
     """Read the exchanges of one file as rows; `part` names what each gives: score, perception, cognition, emotion or comment.
 
-    `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError if the file holds no conversations.
+    Without a `task_type` an entry is a score, as the published loader has it; a score without `gt_score` is what stands behind `->` in
+    its `id`, as Q-Align writes it. `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError if
+    the file holds no conversations.
     """
     if not is_json(file):
         raise UserError(f"{file.uri} is no JSON, which the layout conversations is: set annotations.layout=table.")
     entries, rows, broken = parse_objects(file)
-    if entries and not any("conversations" in entry for entry in entries):
+    if entries and not any("conversations" in entry or "gt_score" in entry for entry in entries):
         raise UserError(f"{file.uri} has no conversations: set annotations.layout=table, or send the published training JSON.")
     refusals = Refusals(len(entries))
     images = keys_below(as_array([_text(entry.get("image")) for entry in entries]).cast(pa.string()), spec.images, refusals)
-    tasks = [entry.get("task_type") for entry in entries]
+    tasks = [entry.get("task_type") or SCORE for entry in entries]
     is_score = np.array([task == SCORE for task in tasks], bool)
     is_text = np.array([task == "description" for task in tasks], bool)
     refusals.refuse(~is_score & ~is_text, "the task_type is neither score nor description", as_array(tasks))
-    raw = as_array([entry.get("gt_score") for entry in entries])
+    raw = as_array([_score(entry, task) for entry, task in zip(entries, tasks, strict=True)])
     scores, is_blank = numbers(raw)
     refusals.refuse(is_blank & is_score, "there is no score")
     refusals.refuse(~is_blank & ~np.isfinite(scores), "the score is not a number", raw)
@@ -65,8 +69,19 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
     )
     for name in others:
         if name not in table.column_names:
-            table = table.append_column(name, as_array([entry.get(name) for entry in entries]))
+            values = as_array([entry.get(name) for entry in entries])
+            table = table.append_column(name, given_splits(values, refusals) if name == SPLIT else values)
+    if named := split_named(file.name):
+        table = table.append_column(FILE_SPLIT, pa.array([named] * len(entries), pa.string()))
     return Rows([file.name], table, pa.array(parts, pa.string()), np.zeros(len(entries), np.int64), rows, refusals.reasons, [broken])
+
+
+def _score(entry: Mapping[str, Any], task: Any) -> Any:
+    """Return the score of an entry; of a score without `gt_score` what its id says: 'a.jpg->68.7'."""
+    score, name = entry.get("gt_score"), entry.get("id")
+    if score is None and task == SCORE and isinstance(name, str) and "->" in name:
+        return name.rpartition("->")[2].strip()
+    return score
 
 
 def part_of(prompt: str) -> str:

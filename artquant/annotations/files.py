@@ -15,10 +15,11 @@ from artquant.core.errors import UserError
 from artquant.core.schema import RejectClass
 from artquant.storage.store import FetchError, Store, open_parent, open_store
 
-EXTENSIONS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson")
-OTHER_TABLES = (".xlsx", ".xls", ".xlsm", ".ods", ".sav", ".feather", ".arrow", ".orc", ".avro")
+EXTENSIONS = (".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".arrow", ".xlsx", ".sav")
+OTHER_TABLES = (".xls", ".xlsm", ".ods", ".feather", ".orc", ".avro")
 OTHER_PACKINGS = (".bz2", ".xz", ".zst", ".lz4", ".br", ".z", ".snappy")
 MAX_UNPACKED_BYTES = 2 << 30  # of one packed file: a decompression bomb of 2 MB would fill the memory
+_OF_DATASETS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")  # beside a Hugging Face data set's files
 _log = logging.getLogger(__name__)
 
 
@@ -29,12 +30,13 @@ class File:
     data: bytes  # unpacked
 
 
-def read_files(uri: str) -> list[File]:
+def read_files(uri: str, more: tuple[str, ...] = (), skips_others: bool = False) -> list[File]:
     """Read the one file at `uri`, or all tables and JSON files below it, in byte order of their names. Raises UserError.
 
-    A file without any content, as Spark writes them, is left out if there are others.
+    `more`: further extensions that count. A file without any content, as Spark writes them, is left out if there are others. Tables of
+    kinds that are not read are refused, or with `skips_others` left out.
     """
-    locations = list(_find(uri))
+    locations = list(_find(uri, more, skips_others))
     if not locations:
         raise UserError(
             f"There are no annotations at {uri}: set annotations.uri to a file, or to a folder or prefix that holds some "
@@ -45,7 +47,7 @@ def read_files(uri: str) -> list[File]:
     return [file for file in files if file.data.strip() not in (b"", b"[]")] or files
 
 
-def _find(uri: str) -> Iterator[tuple[Store, str]]:
+def _find(uri: str, more: tuple[str, ...], skips_others: bool) -> Iterator[tuple[Store, str]]:
     is_bucket = uri.startswith("s3://") and "/" not in uri[len("s3://") :]
     if not uri.endswith("/") and not is_bucket:
         store, key = open_parent(uri)
@@ -59,15 +61,16 @@ def _find(uri: str) -> Iterator[tuple[Store, str]]:
     left_out = []
     for key in sorted(info.key for info in store.list()):
         if is_side_file(key):
-            if is_annotation(key) and not key.rpartition("/")[2].startswith(("._", "~$")):
+            name = key.rpartition("/")[2]
+            if is_annotation(key) and name not in _OF_DATASETS and not name.startswith(("._", "~$")):
                 left_out.append(key)
             continue
-        if is_annotation(key):
+        if is_annotation(key, more):
             yield store, key
-        elif _is_other_table(key):
+        elif _is_other_table(key) and not skips_others:
             raise UserError(
                 f"{store.uri_of(key)} lies among the annotations and is of a kind that is not read: "
-                f"save it as one of {', '.join(EXTENSIONS)} (also with .gz), or take it away."
+                f"save it as one of {', '.join(EXTENSIONS)} (also with .gz), take it away, or set annotations.skip_other_files=true."
             )
         else:
             left_out.append(key)
@@ -75,8 +78,8 @@ def _find(uri: str) -> Iterator[tuple[Store, str]]:
         _log.warning("Left out of the annotations %s, by their names: %s.", uri, listed(left_out))
 
 
-def is_annotation(key: str) -> bool:
-    return key.lower().removesuffix(".gz").endswith(EXTENSIONS)
+def is_annotation(key: str, more: tuple[str, ...] = ()) -> bool:
+    return key.lower().removesuffix(".gz").endswith((*EXTENSIONS, *more))
 
 
 def _is_other_table(key: str) -> bool:
@@ -87,10 +90,15 @@ def _is_other_table(key: str) -> bool:
 def is_side_file(key: str) -> bool:
     """Tell whether a program left this file beside the data.
 
-    Such are hidden files and folders, `_SUCCESS`, `_metadata`, `_delta_log/`, checksums and Excel's locks.
+    Such are hidden files and folders, `_SUCCESS`, `_metadata`, `_delta_log/`, checksums, Excel's locks and what describes a data set.
     """
     parts = key.split("/")
-    return any(part.startswith((".", "_")) for part in parts) or parts[-1].startswith("~$") or key.lower().endswith(".crc")
+    return (
+        parts[-1] in _OF_DATASETS
+        or any(part.startswith((".", "_")) for part in parts)
+        or parts[-1].startswith("~$")
+        or key.lower().endswith(".crc")
+    )
 
 
 def _file(store: Store, key: str) -> File:

@@ -4,130 +4,145 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.annotations.values import numbers, plain, texts
+from artquant.annotations.columns import Columns, as_said, find, rename, with_names
+from artquant.annotations.files import File
+from artquant.annotations.values import NUMBER, numbers, plain, texts
 from artquant.config import AnnotationSpec
-from artquant.core.schema import ARTWORK_ID, CRITIQUE_PARTS, NUM_RATERS, SCORE, SCORE_STD
+from artquant.core.schema import ARTWORK_ID, SCORE
 from artquant.storage.store import open_store
 
-TEXT_COLUMNS = (*CRITIQUE_PARTS, "comment")
-# Our names first: where a table has several, the others stay columns of their own. `id` comes last: beside `image` it is a running number.
-ALIASES = {
-    ARTWORK_ID: (ARTWORK_ID, "uri", "image", "filename", "file_name", "id"),
-    SCORE: (SCORE, "rating", "mos"),
-    "sigma": ("sigma", SCORE_STD, "std"),
-    NUM_RATERS: (NUM_RATERS,),
-    "rater": ("rater", "rater_id", "annotator"),
-    "ratings": ("ratings", "scores"),
-    "split": ("split",),
-    **{text: (text,) for text in TEXT_COLUMNS},
-}
-_WIDE = re.compile(r"(rater|rating|score)_?\d+")  # rater_1, rater_2, ...: one column per rater
-_VAPS_SCORE = {"liking", "liking mean", "liking m", "mean liking", "m liking"}  # however the words are joined: Liking_M, mean.liking
+DELIMITERS = {"eva": "="}  # beside those of every CSV
+ENCODINGS = {"apdd": ("gb18030", "latin-1")}  # beside UTF-8
+EXTENSIONS = {"ava": (".txt",), "aadb": (".txt",)}  # of files that count in a folder
+COMPANIONS = ("apdd", "baid", "tad66k", "koniq", "ava", "para", "eva", "vaps")  # their folders hold tables that are no annotations
+_AVA = ("index", "image_id", *(f"votes_{rating}" for rating in range(1, 11)), "tag_1", "tag_2", "challenge")
+VAPS_SCORE = {"liking", "liking mean", "liking m", "mean liking", "m liking"}  # however the words are joined: Liking_M, mean.liking
 _VAPS_SPREAD = {"liking sd", "liking std", "sd liking", "std liking"}
-_VAPS_NUMBER = "picture number"
+VAPS_NUMBER = ("picture number", "file number")
 
 
-@dataclass(frozen=True)
-class Columns:
-    """A table in which the columns that we know (`ALIASES`) have our names, and what is to be done with the scores."""
-
-    table: pa.Table
-    wide: tuple[str, ...] = ()  # columns that hold one rater's ratings each
-    factor: float = 1.0  # of scores and ratings, to the scale of the spec
-    no_picture: pa.Array | None = None  # the name that each row gave to a picture that is missing, else null
+def arrange(table: pa.Table, spec: AnnotationSpec, uri: str) -> Columns:
+    """Return the columns of a file in `spec.layout` under our names. Raises UserError for a column of `spec.columns` that is not there."""
+    table, ours = as_said(table, spec.columns, uri), _ARRANGE.get(spec.layout)
+    return ours(table, spec.images) if ours else rename(table)
 
 
-def arrange(table: pa.Table, spec: AnnotationSpec) -> Columns:
-    """Return the columns of a file in `spec.layout` under our names."""
-    if spec.layout == "apdd":
-        return _apdd(table)
-    if spec.layout == "vaps":
-        return _vaps(table, spec.images)
-    return _rename(table)
+def with_header(file: File, layout: str) -> File:
+    """Return a file of AVA or AADB, published without a header and parted by blanks, as a CSV with one; any other file as it is."""
+    first = file.data.lstrip().split(b"\n", 1)[0].decode("utf-8", "replace").split()
+    if layout == "ava" and len(first) > 2 and all(re.fullmatch(NUMBER, cell) for cell in first):
+        names: tuple[str, ...] = (*_AVA, *(f"column_{number}" for number in range(len(_AVA), len(first))))[: len(first)]
+    elif layout == "aadb" and len(first) == 2 and re.fullmatch(NUMBER, first[1]):
+        names = (ARTWORK_ID, SCORE)
+    else:
+        return file
+    lines = [",".join(names).encode(), *(b",".join(line.split()) for line in file.data.splitlines())]
+    return replace(file, data=b"\n".join(lines) + b"\n")
 
 
-def _rename(table: pa.Table) -> Columns:
-    spoken = {name: re.sub(r"[\s-]+", "_", name.strip().lower()) for name in table.column_names}
-    taken: dict[str, str] = {}
-    for ours, aliases in ALIASES.items():
-        candidates = [name for alias in aliases for name in spoken if spoken[name] == alias and name not in taken]
-        if candidates:
-            exact = [name for name in candidates if name == ours]
-            taken[(exact or candidates)[0]] = ours
-    wide = tuple(name for name in spoken if name not in taken and _WIDE.fullmatch(spoken[name]))
-    return Columns(table.rename_columns([taken.get(name, name) for name in table.column_names]), wide)
-
-
-def _with_names(table: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Rename columns; one whose name another column takes gets `_given` appended to its name."""
-    taken = set(names.values())
-    others = {name: f"{name}_given" if name in taken else name for name in table.column_names}
-    return table.rename_columns([names.get(name, others[name]) for name in table.column_names])
-
-
-def _find(table: pa.Table, names: Iterable[str]) -> str | None:
-    """Find the column that is called one of `names`, ignoring case and the marks between words."""
-    wanted = set(names)
-    return next((name for name in table.column_names if re.sub(r"[\W_]+", " ", name).strip().lower() in wanted), None)
-
-
-def _apdd(table: pa.Table) -> Columns:
+def _apdd(table: pa.Table, _: str | None) -> Columns:
     """Read APDDv2, whose `Artistic Categories` is 'medium*style*subject'.
 
     `Total aesthetic score` is 0 to 100, `Score` of its split files 0 to 10.
     """
-    renamed = {_find(table, ["language comment"]): "comment"}
+    renamed = {find(table, ["language comment"]): "comment"}
     factor = 1.0
-    if total := _find(table, ["total aesthetic score"]):
+    if total := find(table, ["total aesthetic score"]):
         renamed[total], factor = SCORE, 0.1
-    table = _with_names(table, {name: ours for name, ours in renamed.items() if name})
-    if categories := _find(table, ["artistic categories"]):
+    table = with_names(table, {name: ours for name, ours in renamed.items() if name})
+    if categories := find(table, ["artistic categories"]):
         parts = [(value or "").split("*") for value in texts(plain(table[categories])).to_pylist()]
         for position, name in enumerate(("medium", "style", "subject")):
             if name not in table.column_names:
                 values = [part[position].strip() or None if len(part) == 3 else None for part in parts]
                 table = table.append_column(name, pa.array(values, pa.string()))
-    columns = _rename(table)
-    return Columns(columns.table, columns.wide, factor)
+    return replace(rename(table), factor=factor)
 
 
 def _vaps(table: pa.Table, images: str | None) -> Columns:
     """Read VAPS: `Picture_Number` names the picture `<number>.<ext>`, in whatever folder; the score is the mean of liking."""
-    score, spread, number = _find(table, _VAPS_SCORE), _find(table, _VAPS_SPREAD), _find(table, [_VAPS_NUMBER])
-    table = _with_names(table, {name: ours for name, ours in ((score, SCORE), (spread, "sigma")) if name})
-    if number is None:
-        return _rename(table)
-    cells = plain(table[number])
-    names = texts(cells)
+    score, spread, number = find(table, VAPS_SCORE), find(table, _VAPS_SPREAD), find(table, VAPS_NUMBER)
+    table = with_names(table, {name: ours for name, ours in ((score, SCORE), (spread, "sigma")) if name})
+    return _named_by_stem(table, number, images)
+
+
+def _koniq(table: pa.Table, _: str | None) -> Columns:
+    """Read KonIQ-10k: c1 to c5 are the votes, or their shares, for 1 to 5. Its MOS is 1 to 5 in one file and 0 to 100 in the other."""
+    votes = {name: float(rating) for rating in range(1, 6) if (name := find(table, [f"c{rating}"]))}
+    others = {name: f"{name}_given" for name in ("MOS", "SD") if votes and name in table.column_names}
+    columns = rename(table.rename_columns([others.get(name, name) for name in table.column_names]))
+    return replace(columns, votes=votes)
+
+
+def _ava(table: pa.Table, images: str | None) -> Columns:
+    """Read AVA: votes for 1 to 10, under the file's own names or TANet's: score2 is the count of ones, as the file's third column is."""
+    counts = {name: float(number - 1) for number in range(2, 12) if (name := find(table, [f"score{number}"]))}
+    columns = _named_by_stem(table, find(table, ["image id"]), images)
+    return replace(columns, wide=(), votes={**columns.votes, **counts})
+
+
+def _para(table: pa.Table, images: str | None) -> Columns:
+    """Read PARA, whose pictures lie in a folder for each session."""
+    session, name = find(table, ["sessionid", "session id"]), find(table, ["imagename", "image name"])
+    if not (session and name):
+        return rename(table)
+    keys = pc.binary_join_element_wise(texts(plain(table[session])), texts(plain(table[name])), "/")
+    return _with_keys(table, keys, texts(plain(table[name])).to_pylist(), images, lambda key: key.rpartition("/")[2])
+
+
+def _eva(table: pa.Table, images: str | None) -> Columns:
+    return _named_by_stem(table, find(table, ["image id"]), images)
+
+
+_ARRANGE: dict[str, Callable[[pa.Table, str | None], Columns]] = {
+    "apdd": _apdd,
+    "vaps": _vaps,
+    "koniq": _koniq,
+    "ava": _ava,
+    "para": _para,
+    "eva": _eva,
+}
+
+
+def _named_by_stem(table: pa.Table, column: str | None, images: str | None) -> Columns:
+    """Name each row's picture: `<value of column>.<ext>`, in whatever folder of `images`; without images `<value>.jpg`."""
+    if column is None:
+        return rename(table)
+    cells = plain(table[column])
     values, _ = numbers(cells)
-    whole = [
-        f"{value:.0f}" if math.isfinite(value) and value == int(value) else name
-        for value, name in zip(values, names.to_pylist(), strict=True)
+    stems = [
+        f"{value:.0f}" if math.isfinite(value) and value == int(value) else name.rpartition(".")[0] or name if name else None
+        for value, name in zip(values, texts(cells).to_pylist(), strict=True)
     ]
-    keys, no_picture = [f"{name}.jpg" if name else None for name in whole], None
+    return _with_keys(table, pa.array([f"{stem}.jpg" if stem else None for stem in stems], pa.string()), stems, images, _stem)
+
+
+def _with_keys(table: pa.Table, keys: pa.Array, names: list[str | None], images: str | None, name_of: Callable[[str], str]) -> Columns:
+    """Add artwork ids: the one key below `images` that has a row's name; `keys` where there are no images to look at."""
+    no_picture = None
     if images is not None:
-        places = _places(images)
-        lost = [name if name and len(places.get(name, ())) != 1 else None for name in whole]
-        keys = [places[name][0] if name in places else key for name, key in zip(whole, keys, strict=True)]
-        no_picture = pa.array(lost, pa.string())
-    table = table.append_column(ARTWORK_ID, pa.array(keys, pa.string())) if ARTWORK_ID not in table.column_names else table
-    return Columns(_rename(table).table, (), 1.0, no_picture)
+        places: dict[str, list[str]] = {}
+        for info in open_store(images).list():
+            places.setdefault(name_of(info.key), []).append(info.key)
+        no_picture = pa.array([name if name and len(places.get(name, ())) != 1 else None for name in names], pa.string())
+        keys = pa.array(
+            [places[name][0] if name in places else key for name, key in zip(names, keys.to_pylist(), strict=True)], pa.string()
+        )
+    if ARTWORK_ID not in table.column_names:
+        table = table.append_column(ARTWORK_ID, keys)
+    return replace(rename(table), no_picture=no_picture)
 
 
-def _places(images: str) -> dict[str, list[str]]:
-    """Return picture number -> keys. '0017.jpg' is number 17."""
-    places: dict[str, list[str]] = {}
-    for info in open_store(images).list():
-        stem = info.key.rpartition("/")[2].rpartition(".")[0]
-        if stem.isascii() and stem.isdigit():
-            places.setdefault(str(int(stem)), []).append(info.key)
-    return places
+def _stem(key: str) -> str:
+    """Return a picture's name without its ending; '0017.jpg' is number 17."""
+    stem = key.rpartition("/")[2].rpartition(".")[0]
+    return str(int(stem)) if stem.isascii() and stem.isdigit() else stem
 
 
 def is_conversation(table: pa.Table) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +15,17 @@ import pyarrow.compute as pc
 
 from artquant.annotations.conversations import read_conversations
 from artquant.annotations.files import File, read_files
-from artquant.annotations.rows import join, merge, refuse_repeated, with_one_score
-from artquant.annotations.tables import read_table
-from artquant.annotations.values import said
+from artquant.annotations.layouts import COMPANIONS, EXTENSIONS
+from artquant.annotations.rows import Rows, join, merge, refuse_repeated, with_one_score
+from artquant.annotations.tables import NoAnnotations, join_vaps, read_table, sheet_of
+from artquant.annotations.values import listed, said
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
 from artquant.core.schema import SCORE
 from artquant.storage.store import FetchError
+
+SAME = 0.005  # of the scale: two files that give an artwork scores as near as this say the same
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,12 @@ def read_annotations(spec: AnnotationSpec) -> Annotations:
         raise UserError("No annotations are named: set annotations.uri to a file, or to a folder or prefix of files.")
     if not spec.scale_low < spec.scale_high:
         raise UserError(f"The scale {spec.scale_low:g} to {spec.scale_high:g} is empty: annotations.scale_high must be above scale_low.")
-    files = read_files(spec.uri)
+    skips_others = spec.skip_other_files or spec.layout in COMPANIONS
+    files = read_files(spec.uri, EXTENSIONS.get(spec.layout, ()), skips_others)
     are_conversations = spec.layout == "conversations"
-    parts = []
-    for file in files:
-        with _told(file.uri):
-            parts.append(read_conversations(file, spec) if are_conversations else read_table(file, spec))
+    parts = _conversations(files, spec) if are_conversations else _tables(files, spec, skips_others)
     with _told(spec.uri):
-        rows = join(parts)
-        refuse_repeated(rows)
+        rows = refuse_repeated(join(parts), SAME * (spec.scale_high - spec.scale_low))
         if are_conversations:
             rows = with_one_score(rows)
         rejects = rows.rejects()
@@ -70,6 +72,39 @@ def read_annotations(spec: AnnotationSpec) -> Annotations:
     assert rows.num_rows == table.num_rows + num_merged + rejects.num_rows, "rows of annotations were lost"
     _check_scores(table, spec)
     return Annotations(table, rejects, rows.num_rows, _digest(files, spec), num_merged)
+
+
+def _conversations(files: list[File], spec: AnnotationSpec) -> list[Rows]:
+    parts = []
+    for file in files:
+        with _told(file.uri):
+            parts.append(read_conversations(file, spec))
+    return parts
+
+
+def _tables(files: list[File], spec: AnnotationSpec, skips_others: bool) -> list[Rows]:
+    """Read the rows of all files; with `skips_others` those without artworks or scores are left out, if there are others."""
+    sheets, parts, left_out = [], [], []
+    for file in files:
+        with _told(file.uri):
+            sheets.append(sheet_of(file, spec))
+    for sheet in join_vaps(sheets) if spec.layout == "vaps" else sheets:
+        with _told(sheet.file.uri):
+            try:
+                parts.append(read_table(sheet, spec))
+            except NoAnnotations as error:
+                if len(sheets) == 1:
+                    raise
+                if not skips_others:
+                    raise UserError(
+                        f"{str(error).rstrip('.')}; to leave out files like it, set annotations.skip_other_files=true."
+                    ) from error
+                left_out.append((sheet.file.name, error))
+    if left_out and not parts:
+        raise left_out[0][1]
+    if left_out:
+        _log.warning("Left out of the annotations %s, without artworks or scores: %s.", spec.uri, listed([name for name, _ in left_out]))
+    return parts
 
 
 @contextmanager
@@ -108,7 +143,7 @@ def _check_scores(table: pa.Table, spec: AnnotationSpec) -> None:
 
 
 def _digest(files: list[File], spec: AnnotationSpec) -> str:
-    how = spec.model_dump(include={"layout", "images", "scale_low", "scale_high"})
+    how = spec.model_dump(include={"layout", "images", "scale_low", "scale_high", "columns", "skip_other_files"})
     whole = hashlib.sha256(json.dumps(how, sort_keys=True).encode())
     for file in files:
         whole.update(hashlib.sha256(file.data).digest())

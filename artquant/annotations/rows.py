@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.annotations.layouts import TEXT_COLUMNS
 from artquant.annotations.values import is_kept, shown, texts
-from artquant.core.schema import ARTWORK_ID, NUM_RATERS, SCORE
+from artquant.annotations.votes import VOTE, Votes
+from artquant.core.schema import ARTWORK_ID, FILE_SPLIT, NUM_RATERS, SCORE, SPLIT, TEXT_PARTS, VOTES
 
 
 def annotation_schema() -> pa.Schema:
@@ -23,7 +23,8 @@ def annotation_schema() -> pa.Schema:
             (SCORE, pa.float64()),  # on the spec's scale; the mean of the raters where there are several
             ("sigma", pa.float64()),  # the raters' own standard deviation (n - 1), null where it is not known
             (NUM_RATERS, pa.int64()),
-            *[(name, pa.string()) for name in TEXT_COLUMNS],
+            *[(name, pa.string()) for name in TEXT_PARTS],
+            (VOTES, pa.list_(VOTE)),  # the single ratings, null where only their mean is known
         ]
     )
 
@@ -31,7 +32,8 @@ def annotation_schema() -> pa.Schema:
 def blank(num_rows: int, **columns: pa.Array) -> pa.Table:
     """Return a table of `annotation_schema()` with the given columns; all others are null."""
     schema = annotation_schema()
-    return pa.table([columns.get(field.name, pa.nulls(num_rows, field.type)).cast(field.type) for field in schema], schema)
+    columns = {one.name: columns.get(one.name, pa.nulls(num_rows, one.type)).cast(one.type) for one in schema}
+    return pa.table(columns, schema)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Rows:
     row: np.ndarray
     reasons: np.ndarray
     broken: list[dict[int, str]]  # of each file: rows that could not be parsed
+    repeats: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))  # (R, 2) int64: a row that only says a row's score again
 
     @property
     def num_rows(self) -> int:
@@ -70,8 +73,8 @@ def join(rows: list[Rows]) -> Rows:
     """Join the rows of several files in order. Columns of the same name that differ in type become decimals, or else texts."""
     types: dict[str, list[pa.DataType]] = {}
     for one in rows:
-        for field in one.table.schema:
-            types.setdefault(field.name, []).append(field.type)
+        for known in one.table.schema:
+            types.setdefault(known.name, []).append(known.type)
     wanted = {name: _common(kinds) for name, kinds in types.items()}
     tables = [
         pa.table(
@@ -106,27 +109,32 @@ def _as(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa.Arra
     return texts(column.combine_chunks()) if kind == pa.string() else column.cast(kind, safe=False)
 
 
-def refuse_repeated(rows: Rows) -> None:
+def refuse_repeated(rows: Rows, same: float = 0.0) -> Rows:
     """Keep the first of several rows with the same artwork and part, and refuse the others.
 
-    An artwork whose first row is the whole annotation takes no parts, and conversely.
+    A whole row whose score is another file's within `same` is no second opinion, as where a data set repeats its main table in files by
+    split: it comes into `repeats`. An artwork whose first row is the whole annotation takes no parts, and conversely.
     """
     kept_rows = np.flatnonzero(is_kept(rows.reasons))
     if not len(kept_rows):
-        return
+        return rows
     artwork = _codes(rows.table[ARTWORK_ID].take(pa.array(kept_rows)))
     part = _codes(rows.part.take(pa.array(kept_rows)))
     _, first, group = np.unique(artwork, return_index=True, return_inverse=True)
     is_whole = part < 0
     is_other_kind = is_whole != is_whole[first[group]]
     key = artwork * (part.max() + 2) + part + 1
-    _, first_of_key, same = np.unique(key, return_index=True, return_inverse=True)
-    is_repeated = first_of_key[same] != np.arange(len(kept_rows))
+    _, first_of_key, same_key = np.unique(key, return_index=True, return_inverse=True)
+    is_repeated = first_of_key[same_key] != np.arange(len(kept_rows))
     names = rows.part.take(pa.array(kept_rows))
-    for i in np.flatnonzero(is_other_kind | is_repeated):
-        earlier = kept_rows[(first[group] if is_other_kind[i] else first_of_key[same])[i]]
+    score, earlier_rows = rows.table[SCORE].to_numpy(), kept_rows[first_of_key[same_key]]
+    agrees = (np.abs(score[kept_rows] - score[earlier_rows]) <= same) & (rows.file[kept_rows] != rows.file[earlier_rows])
+    agrees &= is_repeated & is_whole & ~is_other_kind
+    for i in np.flatnonzero((is_other_kind | is_repeated) & ~agrees):
+        earlier = kept_rows[(first[group] if is_other_kind[i] else first_of_key[same_key])[i]]
         by = "" if part[i] < 0 or is_other_kind[i] else f"{shown(names[int(i)].as_py())} in "
         rows.reasons[kept_rows[i]] = f"the artwork is annotated already: {by}{rows.place(earlier)}"
+    return replace(rows, repeats=np.stack([kept_rows[agrees], earlier_rows[agrees]], axis=1))
 
 
 def with_one_score(rows: Rows) -> Rows:
@@ -156,16 +164,32 @@ def _codes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 def merge(rows: Rows, are_raters: bool) -> tuple[pa.Table, int]:
     """Merge the rows that are not refused into one per artwork, by artwork_id; also return how many rows went into others.
 
+    A row of `repeats` gives its split where the first has none, and nothing else.
+
     score: the mean of the parts' scores, sigma: their standard deviation (n - 1) if there are several, num_raters: their number if the
     parts are raters. Texts: the first of each kind, comments one below the other. Other columns: the value where the parts agree.
     """
-    kept_rows = pa.array(np.flatnonzero(is_kept(rows.reasons)))
-    table, part = rows.table.take(kept_rows), rows.part.take(kept_rows)
+    is_first = is_kept(rows.reasons)
+    repeated, repeats = rows.repeats.reshape(-1, 2).T
+    is_first[repeated] = False
+    kept_rows = pa.array(np.flatnonzero(is_first))
+    table, part = _with_splits(rows.table, repeated, repeats).take(kept_rows), rows.part.take(kept_rows)
     codes = _codes(table[ARTWORK_ID])
     num_groups = int(codes.max(initial=-1)) + 1
     if num_groups < len(table):
         table = _merged(table, codes, num_groups, part.is_valid().to_numpy(zero_copy_only=False) & are_raters)
-    return table.take(pc.sort_indices(table[ARTWORK_ID])), len(codes) - num_groups
+    return table.take(pc.sort_indices(table[ARTWORK_ID])), len(codes) - num_groups + len(repeated)
+
+
+def _with_splits(table: pa.Table, repeated: np.ndarray, repeats: np.ndarray) -> pa.Table:
+    """Give each row of `repeats` (R,) the split that its repetition in `repeated` (R,) has, where it has none itself."""
+    for name in (SPLIT, FILE_SPLIT) if len(repeated) else ():
+        if name in table.column_names:
+            source = np.arange(len(table))
+            source[repeats[::-1]] = repeated[::-1]  # the first repetition counts
+            column = table[name].combine_chunks()
+            table = table.set_column(table.column_names.index(name), name, pc.coalesce(column, column.take(pa.array(source))))
+    return table
 
 
 def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.ndarray) -> pa.Table:
@@ -185,12 +209,14 @@ def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.nd
         "sigma": pa.array(sigma, pa.float64(), mask=np.isnan(sigma)),
         NUM_RATERS: raters,
     }
+    voted = Votes.of_ratings(score[is_scored & is_rater], codes[is_scored & is_rater]).to_array(num_groups)
+    ours[VOTES] = pc.coalesce(voted, table[VOTES].combine_chunks().take(pa.array(first)))
     for name in table.column_names:
         if name == "comment":
             ours[name] = _joined(table[name], codes, num_groups)
         elif name not in ours:
-            ours[name] = _agreed(table[name].combine_chunks(), codes, num_groups, name in TEXT_COLUMNS)
-    return pa.table(ours)
+            ours[name] = _agreed(table[name].combine_chunks(), codes, num_groups, name in TEXT_PARTS)
+    return pa.table({name: ours[name] for name in table.column_names})
 
 
 def _agreed(values: pa.Array, codes: np.ndarray, num_groups: int, takes_first: bool) -> pa.Array:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import pyarrow.parquet as pq
 from artquant.annotations.files import File
 from artquant.annotations.quotes import check_header, check_rows
 from artquant.annotations.values import as_array, load_json, said, shown
+from artquant.annotations.workbooks import is_workbook, read_workbook
 from artquant.core.errors import UserError
 
 _DELIMITERS = ",;\t|"
@@ -36,21 +39,30 @@ class Sheet:
 
 
 def is_json(file: File) -> bool:
-    return not file.name.lower().removesuffix(".gz").endswith((".csv", ".tsv")) and file.data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (
+    return not file.name.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt")) and file.data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")[
+        :1
+    ] in (
         b"[",
         b"{",
     )
 
 
-def parse(file: File, is_latin_1_allowed: bool = False) -> Sheet:
-    """Parse a Parquet, CSV or JSON file as rows; its content tells which it is. Raises UserError if it is none of them."""
+def parse(file: File, encodings: Sequence[str] = (), more_delimiters: str = "") -> Sheet:
+    """Parse a Parquet, CSV, JSON, xlsx, sav or Arrow file as rows; its content tells which it is. Raises UserError if it is none of them.
+
+    `encodings` are tried, in this order, for a CSV that is no UTF-8; `more_delimiters` may part its values beside the usual ones.
+    """
     if file.data[:4] == b"PAR1":
         return _parse_parquet(file)
     if is_json(file):
         return _parse_json(file)
+    if is_workbook(file):
+        table = read_workbook(file)
+        _check_names(file, table.column_names)
+        return Sheet(file, table, np.arange(1, len(table) + 1), {}, True)
     if b"\x00" in file.data[:4096] or file.data[:2] in (b"PK", b"\x1f\x8b"):
         raise UserError(f"{file.uri} is neither Parquet, CSV nor JSON: save it as one of these (a spreadsheet as CSV in UTF-8).")
-    return _parse_csv(file, is_latin_1_allowed)
+    return _parse_csv(file, encodings, _DELIMITERS + more_delimiters)
 
 
 def _parse_parquet(file: File) -> Sheet:
@@ -63,18 +75,12 @@ def _parse_parquet(file: File) -> Sheet:
     return Sheet(file, table, np.arange(1, len(table) + 1), {}, True)
 
 
-def _parse_csv(file: File, is_latin_1_allowed: bool) -> Sheet:
-    data = file.data if file.data.endswith((b"\n", b"\r")) else file.data + b"\n"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if not is_latin_1_allowed:
-            raise UserError(f"{file.uri} is no UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from error
-        data = data.decode("latin-1").encode()
+def _parse_csv(file: File, encodings: Sequence[str], delimiters: str) -> Sheet:
+    data = _utf_8(file, encodings)
     header = data.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")[:_HEADER_BYTES].decode("utf-8", "ignore")
     if not header.strip():
         raise UserError(f"{file.uri} is empty: give a file of annotations.")
-    delimiter = max(_DELIMITERS, key=lambda mark: len(_names(header, mark)))
+    delimiter = max(delimiters, key=lambda mark: len(_names(header, mark)))
     check_header(file.uri, header, delimiter)
     names = _names(header, delimiter)
     stripped = [name.strip() or f"column_{number}" for number, name in enumerate(names, 1)]
@@ -97,6 +103,19 @@ def _parse_csv(file: File, is_latin_1_allowed: bool) -> Sheet:
     check_rows(file.uri, data, delimiter, table, len(table) + len(broken))
     rows = np.setdiff1d(np.arange(1, len(table) + len(broken) + 1), np.fromiter(broken, np.int64, len(broken)))
     return Sheet(file, table.rename_columns(stripped), rows, broken, False)
+
+
+def _utf_8(file: File, encodings: Sequence[str]) -> bytes:
+    """Return the text as UTF-8 with a line end behind it, read by the first encoding that fits it. Raises UserError if none does."""
+    data = file.data if file.data.endswith((b"\n", b"\r")) else file.data + b"\n"
+    try:
+        data.decode("utf-8")
+        return data
+    except UnicodeDecodeError as error:
+        for encoding in encodings:
+            with contextlib.suppress(UnicodeDecodeError):
+                return data.decode(encoding).encode()
+        raise UserError(f"{file.uri} is no UTF-8 text (byte {error.start}): save it as CSV in UTF-8.") from error
 
 
 def _names(header: str, delimiter: str) -> list[str]:

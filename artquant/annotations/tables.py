@@ -2,66 +2,98 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artquant.annotations.columns import ALIASES, Columns, find
 from artquant.annotations.files import File
-from artquant.annotations.layouts import ALIASES, TEXT_COLUMNS, Columns, arrange, is_conversation
+from artquant.annotations.layouts import DELIMITERS, ENCODINGS, VAPS_NUMBER, VAPS_SCORE, arrange, is_conversation, with_header
+from artquant.annotations.names import split_named
+from artquant.annotations.pictures import with_picture_names
 from artquant.annotations.rows import Rows, blank
-from artquant.annotations.sheets import parse
-from artquant.annotations.values import Refusals, keys_below, listed, numbers, plain, ratings, texts, with_types
+from artquant.annotations.sheets import Sheet, parse
+from artquant.annotations.values import Refusals, given_splits, keys_below, listed, numbers, plain, ratings, texts, with_types
+from artquant.annotations.votes import Votes, counted, listed_votes
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
-from artquant.core.schema import ARTWORK_ID, NUM_RATERS, SCORE
+from artquant.core.schema import ARTWORK_ID, FILE_SPLIT, GROUP, NUM_RATERS, SCORE, SPLIT, TEXT_PARTS, VOTES
 
-_SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
+_NAME_ONE = "name one with annotations.columns={artwork_id: ..., score: ...}, or correct annotations.layout"
 
 
-def read_table(file: File, spec: AnnotationSpec) -> Rows:
+class NoAnnotations(UserError):
+    """A table has no column that names the artwork, or none with scores."""
+
+
+def sheet_of(file: File, spec: AnnotationSpec) -> Sheet:
+    """Parse one file as the layout's publishers wrote it. Raises UserError if it cannot be read."""
+    return parse(with_header(file, spec.layout), ENCODINGS.get(spec.layout, ()), DELIMITERS.get(spec.layout, ""))
+
+
+def join_vaps(sheets: list[Sheet]) -> list[Sheet]:
+    """Join tables that name the same pictures by number, as VAPS comes, to the first that has scores: the ratings, and what was painted."""
+    numbers_of = [find(sheet.table, VAPS_NUMBER) for sheet in sheets]
+    rated = next((place for place, sheet in enumerate(sheets) if numbers_of[place] and find(sheet.table, VAPS_SCORE)), None)
+    if rated is None:
+        return sheets
+    table, number = sheets[rated].table, cast(str, numbers_of[rated])
+    wanted, _ = numbers(plain(table[number]))
+    for sheet, name in zip(sheets, numbers_of, strict=True):
+        if name is None or sheet is sheets[rated]:
+            continue
+        values, _ = numbers(plain(sheet.table[name]))
+        row_of = {value: row for row, value in reversed(list(enumerate(values)))}
+        rows = pa.array([row_of.get(value) for value in wanted], pa.int64())
+        for other in sheet.table.column_names:
+            if other not in table.column_names and other != name:
+                table = table.append_column(other, plain(sheet.table[other]).take(rows))
+    joined = replace(sheets[rated], table=table)
+    return [joined if place == rated else sheet for place, sheet in enumerate(sheets) if place == rated or not numbers_of[place]]
+
+
+def read_table(sheet: Sheet, spec: AnnotationSpec) -> Rows:
     """Read the rows of one file; `part` is the rater if there is a column for one.
 
-    Raises UserError if the file cannot be read, or has no column that names the artwork or none with scores.
+    Raises NoAnnotations if it has no column that names the artwork or none with scores, UserError if it cannot be read.
     """
-    sheet = parse(file, is_latin_1_allowed=spec.layout == "apdd")
+    file = sheet.file
     if is_conversation(sheet.table):
         raise UserError(f"{file.uri} holds conversations: set annotations.layout=conversations.")
-    columns = arrange(sheet.table, spec)
+    columns = arrange(with_picture_names(sheet.table, file.name), spec, file.uri)
     table, names = columns.table, set(columns.table.column_names)
     _check_columns(file, columns, sheet.table.column_names, spec)
     refusals = Refusals(len(table))
     if columns.no_picture is not None:
         is_lost = columns.no_picture.is_valid().to_numpy(zero_copy_only=False)
         refusals.refuse(is_lost, "not just one picture has this number", columns.no_picture)
-    arrays = {name: plain(table[name]) for name in (*ALIASES, *columns.wide) if name in names}
+    arrays = {name: plain(table[name]) for name in (*ALIASES, *columns.wide, *columns.votes) if name in names}
     images = keys_below(arrays[ARTWORK_ID], spec.images, refusals)
-    score, sigma, num_raters = _scores(arrays, columns, spec, refusals)
+    score, sigma, num_raters, votes = _scores(arrays, columns, spec, refusals)
     part = pa.nulls(len(table), pa.string())
     if "rater" in arrays:
         part = texts(arrays["rater"])
         refusals.refuse(_is_null(part), "no rater is named")
-    split = arrays.get("split")
-    if split is not None:
-        split = _splits(split, refusals)
+    split = given_splits(arrays[SPLIT], refusals) if SPLIT in arrays else None
     made = blank(
         len(table),
         artwork_id=images,
         score=pa.array(score, pa.float64(), mask=np.isnan(score)),
         sigma=pa.array(sigma, pa.float64(), mask=np.isnan(sigma)),
         num_raters=num_raters,
-        **{name: texts(arrays[name]) for name in TEXT_COLUMNS if name in arrays},
+        votes=votes,
+        **{name: texts(arrays[name]) for name in TEXT_PARTS if name in arrays},
     )
-    ours = {*ALIASES, *columns.wide} - {"split"}
+    ours = {*ALIASES, *columns.wide, *columns.votes} - {SPLIT, GROUP}
     for name in table.column_names:
         if name not in ours:
-            other = split if name == "split" and split is not None else plain(table[name])
-            made = made.append_column(name, other if sheet.is_typed or name == "split" else with_types(other))
+            other = split if name == SPLIT and split is not None else plain(table[name])
+            made = made.append_column(name, other if sheet.is_typed or name == SPLIT else with_types(other))
+    if named := split_named(file.name):
+        made = made.append_column(FILE_SPLIT, pa.array([named] * len(table), pa.string()))
     return Rows([file.name], made, part, np.zeros(len(table), np.int64), sheet.rows, refusals.reasons, [sheet.broken])
 
 
@@ -70,9 +102,7 @@ def _check_columns(file: File, columns: Columns, input_names: list[str], spec: A
     has = f"{file.uri} (layout {spec.layout})", f"its columns are {listed(input_names) or 'none'}"
     if ARTWORK_ID not in names:
         takes = f"{', '.join(ALIASES['artwork_id'][:-1])} or {ALIASES['artwork_id'][-1]}"
-        raise UserError(
-            f"{has[0]} has no column that names the artwork, such as {takes}: {has[1]}; rename one, or correct annotations.layout."
-        )
+        raise NoAnnotations(f"{has[0]} has no column that names the artwork, such as {takes}: {has[1]}; {_NAME_ONE}.")
     artworks = columns.table[ARTWORK_ID]
     if pa.types.is_nested(artworks.type) or _is_bytes(artworks):
         index = columns.table.column_names.index(ARTWORK_ID)
@@ -80,41 +110,51 @@ def _check_columns(file: File, columns: Columns, input_names: list[str], spec: A
             f"Column {index + 1} ({listed(input_names[index : index + 1])}) of {file.uri} holds pictures or other compound values "
             "and no names of artworks: give a column artwork_id with their keys below annotations.images."
         )
-    if not names & {SCORE, "ratings"} and not columns.wide:
-        takes = ", ".join((*ALIASES[SCORE], *ALIASES["ratings"]))
-        raise UserError(
-            f"{has[0]} has no column of scores, such as {takes} or rater_1: {has[1]}; rename one, or correct annotations.layout."
-        )
+    if not names & {SCORE, "ratings", VOTES} and not columns.wide and not columns.votes:
+        takes = ", ".join((*ALIASES[SCORE], *ALIASES["ratings"], VOTES))
+        raise NoAnnotations(f"{has[0]} has no column of scores, such as {takes} or rater_1: {has[1]}; {_NAME_ONE}.")
 
 
 def _scores(
     arrays: dict[str, pa.Array], columns: Columns, spec: AnnotationSpec, refusals: Refusals
-) -> tuple[np.ndarray, np.ndarray, pa.Array]:
-    """Return score and sigma (N,) float64, NaN where there is none, and num_raters (N,) int64. Given values precede computed ones."""
+) -> tuple[np.ndarray, np.ndarray, pa.Array, pa.Array]:
+    """Return score, sigma (N,) float64, NaN where there is none, num_raters (N,) int64 and votes. Given values precede computed ones."""
     num_rows = len(refusals.reasons)
     low, high = spec.scale_low, spec.scale_high
     score, is_blank = numbers(arrays[SCORE]) if SCORE in arrays else (np.full(num_rows, np.nan), np.ones(num_rows, bool))
     score *= columns.factor
     refusals.refuse(~is_blank & ~np.isfinite(score), "the score is not a number", arrays.get(SCORE))
     refusals.refuse((score < low) | (score > high), f"the score is outside {low:g} to {high:g}", arrays.get(SCORE))
-    values, rows = _ratings(arrays, columns, refusals)
-    values = values * columns.factor
-    refusals.refuse(_any(rows[~np.isfinite(values)], num_rows), "a rating is not a number", arrays.get("ratings"))
-    refusals.refuse(
-        _any(rows[(values < low) | (values > high)], num_rows), f"a rating is outside {low:g} to {high:g}", arrays.get("ratings")
-    )
-    is_number = np.isfinite(values)
-    values, rows = values[is_number], rows[is_number]
-    num = np.bincount(rows, minlength=num_rows)
-    refusals.refuse(is_blank & (num == 0), "there is no score")
-    mean = np.bincount(rows, values, num_rows) / np.maximum(num, 1)
-    spread = np.sqrt(np.bincount(rows, (values - mean[rows]) ** 2, num_rows) / np.maximum(num - 1, 1))
+    votes = _votes(arrays, columns, spec, refusals)
+    shown = arrays.get("ratings", arrays.get(VOTES))
+    refusals.refuse(_any(votes.rows[~np.isfinite(votes.values)], num_rows), "a rating is not a number", shown)
+    is_outside = (votes.values < low) | (votes.values > high)
+    refusals.refuse(_any(votes.rows[is_outside], num_rows), f"a rating is outside {low:g} to {high:g}", shown)
+    votes = votes.kept(np.isfinite(votes.values))
+    mean, spread, num = votes.moments(num_rows)
+    refusals.refuse(is_blank & np.isnan(mean), "there is no score")
     sigma, num_raters = _spreads(arrays, columns, spec, refusals)
     return (
-        np.where(is_blank & (num > 0), mean, score),
-        np.where(np.isnan(sigma) & (num > 1), spread, sigma),
-        pc.coalesce(num_raters, pa.array(num, pa.int64(), mask=num == 0)),
+        np.where(is_blank, mean, score),
+        np.where(np.isnan(sigma), spread, sigma),
+        pc.coalesce(num_raters, pa.array(np.nan_to_num(num).astype(np.int64), mask=np.isnan(num))),
+        votes.to_array(num_rows),
     )
+
+
+def _votes(arrays: dict[str, pa.Array], columns: Columns, spec: AnnotationSpec, refusals: Refusals) -> Votes:
+    """Return all single ratings, in lists and in columns of one rater each, and all histograms."""
+    pieces = [counted(arrays, columns.votes, refusals)]
+    if VOTES in arrays:
+        pieces.append(listed_votes(arrays[VOTES], spec.scale_low, spec.scale_high, refusals))
+    if "ratings" in arrays:
+        values, rows, is_wrong = ratings(arrays["ratings"])
+        refusals.refuse(is_wrong, "the ratings are no list", arrays["ratings"])
+        pieces.append(Votes.of_ratings(values * columns.factor, rows))
+    for name in columns.wide:
+        values, is_blank = numbers(arrays[name])
+        pieces.append(Votes.of_ratings(values[~is_blank] * columns.factor, np.flatnonzero(~is_blank)))
+    return Votes.join(pieces)
 
 
 def _spreads(arrays: dict[str, pa.Array], columns: Columns, spec: AnnotationSpec, refusals: Refusals) -> tuple[np.ndarray, pa.Array]:
@@ -134,20 +174,6 @@ def _spreads(arrays: dict[str, pa.Array], columns: Columns, spec: AnnotationSpec
     return sigma, num_raters
 
 
-def _ratings(arrays: dict[str, pa.Array], columns: Columns, refusals: Refusals) -> tuple[np.ndarray, np.ndarray]:
-    """Return all ratings in lists and in columns of one rater each (M,) float64, and the row of each (M,) int64."""
-    pieces = [(np.empty(0), np.empty(0, np.int64))]
-    if "ratings" in arrays:
-        values, rows, is_wrong = ratings(arrays["ratings"])
-        refusals.refuse(is_wrong, "the ratings are no list", arrays["ratings"])
-        pieces.append((values, rows))
-    for name in columns.wide:
-        values, is_blank = numbers(arrays[name])
-        pieces.append((values[~is_blank], np.flatnonzero(~is_blank)))
-    values, rows = (np.concatenate(some) for some in zip(*pieces, strict=True))
-    return values, rows
-
-
 def _is_bytes(column: pa.ChunkedArray) -> bool:
     """Tell whether a binary column begins with something that is not text."""
     is_binary = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
@@ -159,14 +185,6 @@ def _any(rows: np.ndarray, num_rows: int) -> np.ndarray:
     mask = np.zeros(num_rows, bool)
     mask[rows] = True
     return mask
-
-
-def _splits(column: pa.Array, refusals: Refusals) -> pa.Array:
-    column = texts(column)
-    named = [_SPLITS.get(value.lower()) if value else None for value in column.to_pylist()]
-    splits = pa.array(named, pa.string())
-    refusals.refuse(~_is_null(column) & _is_null(splits), "the split is none of train, validation and test", column)
-    return splits
 
 
 def _is_null(array: pa.Array) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from artquant.annotations.names import SPLITS
 from artquant.storage.store import open_store
 
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -186,3 +187,11 @@ def keys_below(array: pa.Array, images: str | None, refusals: Refusals) -> pa.Ar
 
 def _mask(array: pa.Array) -> np.ndarray:
     return cast(np.ndarray, array.to_numpy(zero_copy_only=False).astype(bool))
+
+
+def given_splits(array: pa.Array, refusals: Refusals) -> pa.Array:
+    """Return train, validation or test as the annotators say it, null where the cell is blank."""
+    array = texts(array)
+    splits = pa.array([SPLITS.get(value.lower()) if value else None for value in array.to_pylist()], pa.string())
+    refusals.refuse(_mask(splits.is_null()) & ~_mask(array.is_null()), "the split is none of train, validation and test", array)
+    return splits

@@ -3,8 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
-from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec
+from artquant.cli.upload import check_reachable
 from artquant.config import EvaluateSpec
 
 if TYPE_CHECKING:
@@ -20,11 +20,17 @@ def main(overrides: list[str]) -> int:
 
     check_annotations(spec.annotations, spec.output)
     with evaluate_places(spec) as (spec, reopen):
+        from artquant.annotations.seen import read_seen
         from artquant.engines.recipe import make_recipe, open_checkpoint
         from artquant.pipelines.evaluate import choose, run_evaluation
 
-        chosen = choose(spec)
-        recipe = make_recipe(open_checkpoint(spec.model, spec.base), spec.engine, spec.fetch.full_decode)
+        checkpoint = open_checkpoint(spec.model, spec.base)
+        chosen = choose(spec, read_seen(checkpoint.folder, checkpoint.base_folder))
+        if num_seen := chosen.facts["num_seen"]:
+            is_asked = spec.split in ("train", "validation")
+            what = "are judged all the same, as the split says" if is_asked else "are left out"
+            say(f"{num_seen:,} artworks that the model was trained or validated on {what}")
+        recipe = make_recipe(checkpoint, spec.engine, spec.fetch.full_decode)
         if recipe.level_values != spec.annotations.level_values:
             ours, theirs = (", ".join(f"{value:g}" for value in values) for values in (recipe.level_values, spec.annotations.level_values))
             say(f"The model's levels stand for {ours}, the annotations' for {theirs}: scores are read on the annotations' scale")
@@ -36,11 +42,15 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def check_remote(overrides: list[str]) -> None:
-    """Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
+def check_remote(overrides: list[str]) -> EvaluateSpec:
+    """Return the settings. Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
     spec = load_job_spec(EvaluateSpec, overrides)
     annotations = spec.annotations
-    check_addresses({"annotations.uri": annotations.uri, "annotations.images": annotations.images, "output": spec.output})
+    check_reachable(
+        {"annotations.uri": annotations.uri, "annotations.images": annotations.images, "output": spec.output},
+        {name: getattr(spec, name) for name in ("model", "base", "registry")},
+    )
+    return spec
 
 
 def print_evaluation(evaluation: "Evaluation", output: str, reopen: str | None) -> None:
@@ -60,8 +70,13 @@ def print_evaluation(evaluation: "Evaluation", output: str, reopen: str | None) 
     table = plain_table("left", "right", "left")
     for name, interval in report.metrics.items():
         table.add_row(METRICS[name].name, *_figures(interval, is_share=name == "level_accuracy"))
-    for share, inside in report.coverage.items():
-        table.add_row(f"middle {share:.0%}", f"{inside:.0%}", "of people's means lie there")
+    for one in report.errors:
+        if math.isfinite(one.half_width):
+            table.add_row(
+                f"{one.share:.0%} lie within", f"{one.half_width:.2f}", f"of people's mean; on artworks held out {one.covered:.0%}"
+            )
+    if report.pit:
+        table.add_row("single ratings", f"{report.pit.distance:.3f}", f"from calibrated (PIT), {count_of(report.pit.num, 'rating')}")
     if spread := document["spread"]:
         spread_text = f"predicted spread, {spread['raters_std']:.2f} among raters; it covers theirs for {spread['share_covered']:.0%}"
         table.add_row("spread", f"{spread['predicted_std']:.2f}", spread_text)

@@ -9,6 +9,7 @@ from artquant.config import Section, settings_of, takes
 JOBS = {
     "score": "score a collection of artworks and write Parquet",
     "train": "retrain on annotations, judge the result, promote it if it is better",
+    "describe": "write descriptions of scored artworks, each judged against its score",
     "evaluate": "measure how well a model agrees with people's ratings",
 }
 COMMANDS = {
@@ -17,12 +18,20 @@ COMMANDS = {
     "rollback": "make the model before the current one current again",
 }
 OPERATIONS = {
-    "plan": "say what a run would do and cost: artquant plan score input=... output=...",
-    "snapshots": "history, rollback, release, abandon, forget, compact, clean, delta: artquant snapshots history OUTPUT",
+    "plan": "say what a run would do and cost: artquant plan score input=... output=..., or artquant plan describe ...",
+    "check": "say all that a training would refuse, without training: artquant check annotations.uri=... annotations.images=...",
+    "sheet": "how far a person agrees with the judge: artquant sheet check.csv, its column fits filled in with yes and no",
+    "snapshots": "history, rollback, release, abandon, forget, compact, clean, delta, metrics, slo: artquant snapshots history OUTPUT",
+}
+CLUSTER = {
+    "status": "list the jobs on the cluster at RAY_ADDRESS: artquant status [ID]",
+    "logs": "follow a job, from its first line, and end with its exit code: artquant logs [ID]",
+    "stop": "stop a job; the same command goes on where it stopped: artquant stop [ID]",
 }
 EXAMPLES = {
     "score": "artquant score input=s3://bucket/art output=s3://bucket/scores model=current engine.num_gpus=1",
     "train": "artquant train annotations.uri=ratings.csv annotations.images=art output=out model=current",
+    "describe": "artquant describe annotations.uri=ratings.csv annotations.images=art output=out generator.base_url=https://...",
     "evaluate": "artquant evaluate annotations.uri=ratings.csv annotations.images=art output=out",
 }
 EXIT_CODES = """Exit codes: 0 done; 1 the run failed; 2 something for you to correct; 3 another run has
@@ -38,6 +47,8 @@ def overview() -> str:
     lines += [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
     lines += ["", "Nights"]
     lines += [f"  {name:<10}{what}" for name, what in OPERATIONS.items()]
+    lines += ["", "Clusters (RAY_ADDRESS=http://head:8265)"]
+    lines += [f"  {name:<10}{what}" for name, what in CLUSTER.items()]
     return "\n".join([*lines, "", EXIT_CODES, ""])
 
 
@@ -58,8 +69,9 @@ def job_help(job: str, kind: type[Section]) -> str:
         if (parent := key.rpartition(".")[0]) != section:
             section = parent
             lines += ["", section or "settings"]
-        default_text = "made for the run" if field.default_factory else "" if default in (None, ()) else f"default {typed(default)}"
-        lines.append(f"  {key}={takes(field)}" + (f"   ({default_text})" if default_text else ""))
+        default_text = "made for the run" if field.default_factory else "" if default in (None, (), {}) else f"default {typed(default)}"
+        line, beside = f"  {key}={takes(field)}", f"   ({default_text})" if default_text else ""
+        lines += [line + beside] if len(line + beside) <= width else [line, f"   {beside}"]
         lines += wrapper.wrap(str(field.description))
     return "\n".join([*lines, "", EXIT_CODES, ""])
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from artquant.cli.ends import heed_signals_again
+from artquant.cli.nodes import check_nodes
 from artquant.cli.terminal import say
 from artquant.core.errors import RunFailed, UserError
 
@@ -25,6 +26,7 @@ def running_ray() -> Iterator[None]:
     """Run Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block. Raises UserError and RunFailed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that asks Ray something after its end joins any other Ray on the machine
     import ray
 
     import artquant.pipelines.score  # noqa: F401  # and with it Ray Data, whose logger is quietened too
@@ -45,6 +47,8 @@ def running_ray() -> Iterator[None]:
     context = ray.get_runtime_context()
     session = Path(context.get_temp_dir()) / context.get_session_name()
     try:
+        if address:
+            check_nodes()
         yield
     except BaseException:
         if not address:

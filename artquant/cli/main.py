@@ -11,9 +11,10 @@ import sys
 from difflib import get_close_matches
 
 from artquant.cli.ends import Stopped, heed_signals, supervised, whole_cause
-from artquant.cli.help import COMMANDS, JOBS, OPERATIONS, job_help, overview
+from artquant.cli.help import CLUSTER, COMMANDS, JOBS, OPERATIONS, job_help, overview
 from artquant.config import Section
 from artquant.core.errors import Reject, RunFailed, UserError
+from artquant.progress import log
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # the machine's own: a store's trouble has sentences of its own
 HELP = ("--help", "-h", "help")
@@ -26,6 +27,14 @@ def command() -> None:
 
 def main(arguments: list[str]) -> int:
     """Return the exit code; whatever goes wrong is one sentence on stderr."""
+    try:
+        return guarded(arguments)
+    finally:
+        log.as_text()
+
+
+def guarded(arguments: list[str]) -> int:
+    """Do as :func:`main`, in the log format that the job asked for."""
     try:
         with heed_signals():
             return run(arguments)
@@ -44,7 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 def say_last(sentence: str, code: int) -> int:
-    print(f"artquant: {sentence}", file=sys.stderr, flush=True)
+    log.tell("exit", f"artquant: {sentence}", "error", exit_code=code)
     return code
 
 
@@ -63,6 +72,10 @@ def run(arguments: list[str]) -> int:
         from artquant.cli import models
 
         return models.run(arguments)
+    if name in CLUSTER:
+        from artquant.cli import jobs
+
+        return jobs.run(name, settings)
     if name in OPERATIONS:
         return int(importlib.import_module(f"artquant.cli.{name}").run(settings))
     if name not in JOBS:
@@ -75,8 +88,7 @@ def run(arguments: list[str]) -> int:
 
     job, address = importlib.import_module(f"artquant.cli.{name}"), os.environ.get("RAY_ADDRESS")
     if is_remote(address):
-        job.check_remote(settings)
-        return submit(str(address), name, settings)
+        return submit(str(address), name, settings, job.check_remote(settings))
     return int(job.main(settings))
 
 
@@ -86,7 +98,7 @@ def unknown_job(name: str) -> str:
         return f"No job was named: say artquant JOB or make submit JOB=..., one of {jobs}."
     if "=" in name:
         return f"{name!r} is a setting, and the job comes first: artquant score {name} ..."[:300].rstrip(".") + "."
-    if meant := get_close_matches(name, [*JOBS, *COMMANDS, *OPERATIONS], n=1):
+    if meant := get_close_matches(name, [*JOBS, *COMMANDS, *OPERATIONS, *CLUSTER], n=1):
         return f"There is no job {name!r}: did you mean {meant[0]}? The jobs are {jobs}."
     return f"There is no job {name!r}: the jobs are {jobs}."
 

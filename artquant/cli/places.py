@@ -10,9 +10,11 @@ from artquant.cli.sample import fill_annotations, fill_sample
 from artquant.cli.terminal import say
 from artquant.config import (
     AnnotationSpec,
+    DescribeSpec,
     EvaluateSpec,
     PlacedTrainSpec,
     ResolvedAnnotationSpec,
+    ResolvedDescribeSpec,
     ResolvedEvaluateSpec,
     ResolvedScoreSpec,
     ScoreSpec,
@@ -123,14 +125,36 @@ def evaluate_places(spec: EvaluateSpec) -> Iterator[tuple[ResolvedEvaluateSpec, 
 
 
 @contextmanager
-def _annotated_places(spec: TrainSpec | EvaluateSpec) -> Iterator[tuple[tuple[ResolvedAnnotationSpec, str, str], Reopen]]:
+def describe_places(spec: DescribeSpec) -> Iterator[tuple[ResolvedDescribeSpec, Reopen]]:
+    """Yield the spec with its collection and output filled in. Raises UserError."""
+    if spec.scores:
+        if not spec.output:
+            raise UserError("scores is given and output is not: give both.")
+        places = {"scores": open_store(spec.scores).uri, "output": open_store(spec.output).uri}
+        yield resolved(ResolvedDescribeSpec, spec, **places), None
+        return
+    with _annotated_places(spec) as ((annotations, output, _), reopen):
+        open_store(annotations.images).check_readable()
+        open_store(output).check_writable()
+        yield resolved(ResolvedDescribeSpec, spec, annotations=annotations, output=output), reopen
+
+
+@contextmanager
+def _annotated_places(spec: TrainSpec | EvaluateSpec | DescribeSpec) -> Iterator[tuple[tuple[ResolvedAnnotationSpec, str, str], Reopen]]:
     """Yield the annotations, the output and the registry by their addresses."""
-    ratings, output, registry = spec.annotations, spec.output, spec.registry
+    ratings, output, registry = spec.annotations, spec.output, getattr(spec, "registry", None)
+    if ratings.uri and output and not ratings.images:
+        from artquant.annotations.embedded import unpack_pictures
+
+        local = ratings.model_copy(update={"uri": _downloaded(ratings.uri)})
+        ratings = local.model_copy(update={"images": unpack_pictures(local, open_store(output)).uri})
+    elif ratings.uri:
+        ratings = ratings.model_copy(update={"uri": _downloaded(ratings.uri)})
     if ratings.uri and ratings.images and output:
         yield _whole(ratings, ratings.uri, ratings.images, output, registry or f"{output.rstrip('/')}/models"), None
         return
     addresses = {"annotations.uri": ratings.uri, "annotations.images": ratings.images}
-    addresses |= {name: getattr(spec, name) for name in ("output", "model", "base", "registry")}
+    addresses |= {name: getattr(spec, name, None) for name in ("output", "model", "base", "registry")}
     refuse_other_stores(addresses, "annotations.uri, annotations.images and output")
     for uri in (ratings.images, output):
         if uri and not uri.startswith("s3://"):
@@ -138,6 +162,20 @@ def _annotated_places(spec: TrainSpec | EvaluateSpec) -> Iterator[tuple[tuple[Re
     with embedded_bucket() as (bucket, reopen):
         uri, images = (ratings.uri, ratings.images) if ratings.uri and ratings.images else fill_annotations(bucket, spec.sample_size)
         yield _whole(ratings, uri, images, output or bucket.uri_of("results"), registry or bucket.uri_of("models")), reopen
+
+
+def _downloaded(uri: str) -> str:
+    """Bring a data set of the Hugging Face hub, hf://owner/name, to this machine; return its folder, any other address as it is."""
+    if not uri.startswith("hf://"):
+        return uri
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    name, _, revision = uri.removeprefix("hf://").removeprefix("datasets/").strip("/").partition("@")
+    try:
+        return str(snapshot_download(name, repo_type="dataset", revision=revision or None))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"The hub did not give a data set {name!r}: check its name, the connection and what HF_TOKEN allows.") from error
 
 
 def _whole(ratings: AnnotationSpec, uri: str, images: str, output: str, registry: str) -> tuple[ResolvedAnnotationSpec, str, str]:
@@ -149,6 +187,8 @@ def check_annotations(spec: AnnotationSpec, output: str | None) -> None:
     """Raise UserError if only some of the ratings, their pictures and the output are given, or the levels' values are not a scale."""
     addresses = {"annotations.uri": spec.uri, "annotations.images": spec.images, "output": output}
     missing = [name for name, address in addresses.items() if not address]
+    if missing == ["annotations.images"]:  # the annotations may hold the pictures: known when they are read
+        missing = []
     if missing and len(missing) < len(addresses):
         named = " and ".join(name for name in addresses if name not in missing)
         verb = "is" if len(missing) == 1 else "are"

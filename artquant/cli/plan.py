@@ -22,6 +22,7 @@ MEANINGS = {
     "critique": "scored without the texts",
     "reused": "scored already",
     "rejected for good": "until the object or the model changes",
+    "queued": "due, and beyond the limit, or for another night",
     "gone": "in the ledger, not in the collection",
     "excluded": "by a pattern of exclude",
     "forgotten": "never scored again",
@@ -31,8 +32,12 @@ MEANINGS = {
 def run(arguments: list[str]) -> int:
     """Print the plan of a job. Raises UserError."""
     job, *overrides = arguments or [""]
+    if job == "describe":
+        from artquant.cli.describe_plan import print_describe_plan
+
+        return print_describe_plan(overrides, MEANINGS)
     if job != "score":
-        raise UserError(f"artquant plan knows the score job, not {job!r}: say artquant plan score input=... output=...")
+        raise UserError(f"artquant plan knows the jobs score and describe, not {job!r}: say artquant plan score input=... output=...")
     spec = read_spec(overrides)
     from artquant.cli.places import score_places
     from artquant.engines.open import resolve

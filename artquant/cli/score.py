@@ -3,63 +3,93 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from artquant.cli.ends import whole_cause
-from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec
+from artquant.cli.upload import check_reachable
+from artquant.cli.watching import Seen, watched
 from artquant.config import ResolvedScoreSpec, ScoreSpec
 from artquant.core.errors import Held, RunFailed, UserError
 from artquant.core.format import count_of
+from artquant.progress import log
 
 if TYPE_CHECKING:
     from artquant.engines.recipe import EngineRecipe
+    from artquant.records.run import RunReport
     from artquant.results.nights import Work
     from artquant.results.plan import PlanSummary
 
 
 def main(overrides: list[str]) -> int:
     spec = read_spec(overrides)
-    from artquant.cli.local_ray import check_answers
+    from artquant.cli.deadline import end_of, score_until
+    from artquant.cli.local_ray import check_answers, running_ray
     from artquant.cli.places import score_places
     from artquant.engines.recipe import identity_of, make_recipe, open_checkpoint
 
     beside = ThreadPoolExecutor(1)
     beside.submit(import_module, "artquant.pipelines.score")  # and with it Ray Data, while the store starts and is asked
-    with beside, score_places(spec) as (spec, reopen):
+    with watched(spec) as seen, beside, score_places(spec) as (spec, reopen):
         checkpoint = open_checkpoint(spec.model, spec.base)
-        from artquant.pipelines.score import claimed_night
+        from artquant.pipelines.score import asked_of, claimed_night
 
         identity = identity_of(checkpoint, spec.engine, spec.fetch.full_decode)
         address = os.environ.get("RAY_ADDRESS")
         if address:  # what is refused leaves nothing behind
             make_recipe(checkpoint, spec.engine, spec.fetch.full_decode)
             check_answers(address)
+        if end := end_of(spec, datetime.now(UTC)):
+            seen.is_to_end(end)
+            score_until(
+                end,
+                spec,
+                lambda piece: asked_of(piece, identity),
+                lambda piece: make_recipe(checkpoint, piece.engine, piece.fetch.full_decode),
+                lambda piece, work, recipe, reopen, ray: score(piece, work, recipe, reopen, seen, ray),
+                running_ray,
+            )
+            if seen.summary["status"] != "published":
+                seen.nothing_is_due(0)
+            return 0
         with claimed_night(spec, identity) as work:
             from artquant.results.plan import PlanSummary
 
             if isinstance(work, PlanSummary):
                 print_nothing_due(work, spec)
+                seen.nothing_is_due(work.num_reused)
                 return 0
             # Ray's start is mostly waiting; torch and transformers are slow to import.
             recipe = beside.submit(make_recipe, checkpoint, spec.engine, spec.fetch.full_decode)
-            return score(spec, work, recipe.result, reopen)
+            score(spec, work, recipe.result, reopen, seen, running_ray)
+            return 0
 
 
-def score(spec: ResolvedScoreSpec, work: "Work", recipe: "Callable[[], EngineRecipe]", reopen: str | None) -> int:
-    """Scores on a Ray that runs for the call, and says how it ended."""
-    from artquant.cli.local_ray import running_ray
+def score(
+    spec: ResolvedScoreSpec,
+    work: "Work",
+    recipe: "Callable[[], EngineRecipe]",
+    reopen: str | None,
+    seen: Seen,
+    ray: Callable[[], AbstractContextManager[None]],
+) -> "RunReport | None":
+    """Score on a Ray that runs for the call, and say how it ended. Returns None where the page failed after the run was published."""
     from artquant.cli.summary import keep_report, print_summary
     from artquant.cli.terminal import say
     from artquant.pipelines.score import run_score
 
     run_id = work.intent.run_id
+    seen.begins(spec, work, spec.engine.num_workers)
     try:
-        with running_ray():
+        with ray():
             report = run_score(spec, recipe(), work)
-    except RunFailed:
-        say(f"report: {keep_report(spec.output, run_id)}")
+    except (RunFailed, Held):
+        page = keep_report(spec.output, run_id)
+        say(f"report: {page}")
+        seen.has_numbers(page)
         raise
     except KeyboardInterrupt as stop:
         if is_published(spec.output, run_id):
@@ -67,18 +97,20 @@ def score(spec: ResolvedScoreSpec, work: "Work", recipe: "Callable[[], EngineRec
         else:
             stop.args = ("Stopped. Nothing was published; the same command goes on where this one stopped.",)
         raise
-    except Held:
-        say(f"report: {keep_report(spec.output, run_id)}")
-        raise
     except UserError:
         raise
     except Exception as error:
         if not is_published(spec.output, run_id):
             raise
         say(f"artquant: The run {run_id} is published, and its rows are current; what came after failed: {whole_cause(error)}.")
-        return 0
-    print_summary(report, keep_report(spec.output, run_id), reopen)
-    return 0
+        seen.is_published(spec, 0.0, 0)
+        return None
+    seen.is_published(spec, report.seconds, report.num_scored)
+    page = keep_report(spec.output, run_id)
+    seen.has_numbers(page)
+    if not log.is_json():
+        print_summary(report, page, reopen)
+    return report
 
 
 def print_nothing_due(plan: "PlanSummary", spec: ResolvedScoreSpec) -> None:
@@ -117,7 +149,12 @@ def is_published(output: str, run_id: str) -> bool:
     return last is not None and last.run_id == run_id
 
 
-def check_remote(overrides: list[str]) -> None:
-    """Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
+def check_remote(overrides: list[str]) -> ScoreSpec:
+    """Return the settings. Refuses, before anything is sent, what a cluster elsewhere could not run. Raises UserError."""
     spec = read_spec(overrides)
-    check_addresses({"input": next(iter(spec.inputs), None) or spec.manifest or spec.inventory, "output": spec.output})
+    source = next((name for name in ("manifest", "inventory") if getattr(spec, name)), "input")
+    check_reachable(
+        {source: spec.inputs or spec.manifest or spec.inventory, "output": spec.output},
+        {name: getattr(spec, name) for name in ("model", "base", "registry")},
+    )
+    return spec

@@ -1,4 +1,5 @@
-"""`artquant snapshots history|rollback|release|abandon|forget|compact|clean|delta OUTPUT`: what is published, and changing it."""
+"""`artquant snapshots history|rollback|release|abandon|forget|compact|clean|delta|metrics|slo OUTPUT`: what is
+published, and changing it."""
 
 import argparse
 from typing import NoReturn
@@ -6,7 +7,9 @@ from typing import NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from artquant.config import ScoreSpec
+from artquant.cli import standing
+from artquant.cli.hooks import tell_end
+from artquant.config import ScoreSpec, load_spec
 from artquant.core.errors import UserError
 from artquant.core.format import count_of
 from artquant.core.home import home
@@ -26,6 +29,8 @@ COMMANDS = {
     "compact": "merge the small files of many nights",
     "clean": "delete what no snapshot and no run needs",
     "delta": "write the last snapshot as a Delta table beside it",
+    "metrics": "what a probe tells Prometheus, on the terminal or into a file",
+    "slo": "how the last nights stand against what is promised, by a time of day in UTC",
 }
 
 
@@ -40,7 +45,10 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("output", help="s3://bucket/prefix or a folder; `embedded` for the embedded store's")
     parser.add_argument(
-        "names", nargs="*", help="the run to release or to take back, the artworks to forget, or the rows of a compacted file"
+        "names",
+        nargs="*",
+        help="the run to release or to take back, the artworks to forget, the rows of a compacted file, or of abandon whom to tell: "
+        "watch.webhook=... watch.command=...",
     )
     options = parser.parse_args(arguments)
     if options.output == "embedded":
@@ -52,6 +60,11 @@ def run(arguments: list[str]) -> int:
 
 
 def act(store: Store, command: str, names: list[str]) -> int:
+    if command in ("metrics", "slo"):
+        if len(names) > 1:
+            raise UserError(f"artquant snapshots {command} takes {'a file' if command == 'metrics' else 'a time of day'} or nothing.")
+        (standing.metrics if command == "metrics" else standing.slo)(store, names)
+        return 0
     needed = {"release": "the run", "forget": "the artworks"}.get(command)
     if command == "rollback" and len(names) > 1:
         raise UserError("artquant snapshots rollback takes back one run, the newest: say its name behind the output, or none.")
@@ -65,7 +78,10 @@ def act(store: Store, command: str, names: list[str]) -> int:
     elif command == "release":
         print(f"Snapshot {operations.release(store, names[0]).number} publishes {names[0]}.")
     elif command == "abandon":
-        print(f"The run {operations.abandon(store)} is given up: the next one plans anew.")
+        watch = load_spec(ScoreSpec, None, names).watch
+        run_id = operations.abandon(store)
+        print(f"The run {run_id} is given up: the next one plans anew.")
+        tell_end(watch, {"status": "abandoned", "job": "score", "run_id": run_id, "output": store.uri})
     elif command == "forget":
         forgot = operations.forget(store, names)
         print(

@@ -63,6 +63,8 @@ def print_summary(report: RunReport, page: str, reopen: str | None) -> None:
         "artworks",
         f"{report.num_planned:,} planned = {report.num_scored:,} scored + {report.num_rejected:,} rejected; {report.num_reused:,} reused",
     )
+    if report.num_queued:
+        table.add_row("left", f"{count_of(report.num_queued, 'artwork')} more due, for another run")
     if findings.mean_score is not None:
         table.add_row("score", f"mean {findings.mean_score:.2f}, spread {findings.score_spread:.2f}")
         mix = [f"[{LEVEL_STYLES[level]}]{level} {count:,}[/]" for level, count in findings.level_counts.items()]

@@ -4,8 +4,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from artquant.cli.remote import check_addresses
 from artquant.cli.settings import load_job_spec, split_config
+from artquant.cli.upload import check_reachable
 from artquant.config import ResolvedTrainSpec, TrainSpec, read_document, resolved
 from artquant.core.errors import UserError
 
@@ -43,12 +43,19 @@ def main(overrides: list[str]) -> int:
         open_store(placed.output).check_writable()
         checkpoint = parent_of(placed)
         splits = split_annotations(placed.annotations)
-        train.check(placed, splits)
+        lessons = train.check(placed, splits)
+        registry = Registry(open_store(placed.registry))
+        _, num_seen = train.unseen(splits, checkpoint, registry)
         digest = train.run_digest(placed, splits, checkpoint)
-        run_id = train.free_run_id(placed.run_id, digest, Registry(open_store(placed.registry)))
+        run_id = train.free_run_id(placed.run_id, digest, registry)
         spec = resolved(ResolvedTrainSpec, placed, run_id=run_id)
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in (("to train on", splits.train), ("to validate", splits.validation)))
-        say(f"Run {spec.run_id}: {sizes}, {len(splits.test):,} held out")
+        say(f"Run {spec.run_id}: {sizes}, {len(splits.test) - num_seen:,} held out (split by {splits.source})")
+        say(f"Lessons: {', '.join(f'{num:,} {kind}' for kind, num in lessons.items())}")
+        if num_seen:
+            say(f"{num_seen:,} held-out artworks are left out: the parent or the current model was trained or validated on them")
+        if splits.num_left_out:
+            say(f"{splits.num_left_out:,} artworks are left out: they are copies, or of the group, of ones that the annotators hold out")
         try:
             with running_ray():
                 trained = train.run_training(spec, splits, checkpoint, digest, partial(recipe_of, spec=spec))
@@ -59,10 +66,14 @@ def main(overrides: list[str]) -> int:
     return 0
 
 
-def check_remote(overrides: list[str]) -> None:
-    """Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
+def check_remote(overrides: list[str]) -> TrainSpec:
+    """Return the settings. Refuse, before anything is sent, what a remote cluster could not run. Raises UserError."""
     spec = read_spec(overrides)
-    check_addresses({"annotations.uri": spec.annotations.uri, "output": spec.output})
+    check_reachable(
+        {"annotations.uri": spec.annotations.uri, "annotations.images": spec.annotations.images, "output": spec.output},
+        {name: getattr(spec, name) for name in ("model", "base", "registry")},
+    )
+    return spec
 
 
 def recipe_of(location: str, spec: TrainSpec) -> "EngineRecipe":

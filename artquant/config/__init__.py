@@ -1,6 +1,7 @@
 """What a job takes: one pydantic model per job, the only source of its settings, their defaults and their meaning."""
 
 from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
+from artquant.config.describe import DescribeSpec, ExamSpec, PlayerSpec, ResolvedDescribeSpec
 from artquant.config.evaluate import EvaluateSpec, ResolvedEvaluateSpec
 from artquant.config.load import Setting, load_spec, read_document, settings_of, spec_yaml, takes
 from artquant.config.score import (
@@ -15,11 +16,14 @@ from artquant.config.score import (
 )
 from artquant.config.section import Section, resolved
 from artquant.config.train import FitSpec, LoraSpec, LossSpec, PlacedTrainSpec, ResolvedTrainSpec, TrainSpec, VisionWarmupSpec
+from artquant.config.watch import WatchSpec
 
 __all__ = [
     "AnnotationSpec",
+    "DescribeSpec",
     "EngineSpec",
     "EvaluateSpec",
+    "ExamSpec",
     "FetchSpec",
     "FitSpec",
     "GateSpec",
@@ -27,7 +31,9 @@ __all__ = [
     "LossSpec",
     "MeasuredEngineSpec",
     "PlacedTrainSpec",
+    "PlayerSpec",
     "ResolvedAnnotationSpec",
+    "ResolvedDescribeSpec",
     "ResolvedEvaluateSpec",
     "ResolvedScoreSpec",
     "ResolvedTrainSpec",
@@ -38,6 +44,7 @@ __all__ = [
     "VisionWarmupSpec",
     "TrainSpec",
     "VllmSpec",
+    "WatchSpec",
     "load_spec",
     "read_document",
     "resolved",

@@ -29,6 +29,7 @@ _TAKES = {  # pydantic's kind of error -> what a person reads
     "date_type": "it takes a date, as in 2026-11-21",
     "tuple_type": "it takes a list, as in [a,b]",
     "string_type": "it takes text",
+    "dict_type": "it takes a mapping, as in {{score: MOS}}",
     "greater_than_equal": "it takes {ge} or more",
     "less_than_equal": "it takes {le} or less",
     "greater_than": "it takes more than {gt}",
@@ -177,6 +178,8 @@ def takes(field: FieldInfo) -> str:
         return "|".join(choices)
     names = {"int": "whole number", "float": "number", "bool": "true|false", "str": "text", "date": "date"}
     kinds = [part for part in (annotation, *get_args(annotation)) if isinstance(part, type) and part.__name__ in names]
+    if "dict" in str(annotation):
+        return "mapping"
     if "tuple" in str(annotation):
         return "text or list" if str in get_args(annotation) else "list"
     return names[kinds[0].__name__]

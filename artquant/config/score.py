@@ -3,10 +3,12 @@
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from artquant.config.section import Section, checked_name
 from artquant.config.values import Addresses, Columns, Patterns
+from artquant.config.watch import LogFormat, WatchSpec
+from artquant.core.moments import moment
 from artquant.core.schema import RejectClass
 
 StallMinutes: Any = Field(
@@ -58,12 +60,21 @@ class EngineSpec(Section):
     name: Literal["auto", "torch", "vllm"] = Field("auto", description="auto: vLLM where it is installed and there is a GPU, else torch")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: cuda where num_gpus is set, else cpu")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field("auto", description="auto: bfloat16 on a GPU, float32 on a CPU")
-    num_workers: int = Field(1, ge=1, description="engines, one process and one device each")
+    num_workers: int = Field(1, ge=1, description="engines, one process and one device each; on a cluster the most that there will be")
+    min_workers: int = Field(1, ge=1, description="engines that a cluster must have room for before the run starts")
+    node_minutes: float = Field(15.0, ge=0, description="how long a cluster may take to bring the nodes for them")
     num_gpus: float = Field(0, ge=0, description="GPUs of each worker")
     num_cpus: float = Field(0.5, gt=0, description="CPUs that the scheduler sets aside for each worker")
     batch_size: int | None = Field(None, ge=1, description="images in one call of the engine; none: 32 for torch, 128 for vLLM")
     critique: bool = Field(True, description="write the three texts too")
     vllm: VllmSpec = VllmSpec()
+
+    @field_validator("min_workers")
+    @classmethod
+    def _is_in_range(cls, value: int, info: ValidationInfo) -> int:
+        if value > (most := info.data.get("num_workers", value)):
+            raise ValueError(f"engine.num_workers={most} is the most that there will be")
+        return value
 
 
 class MeasuredEngineSpec(EngineSpec):
@@ -77,6 +88,9 @@ class ReviewSpec(Section):
 
     min_open_set_mass: float = Field(0.5, ge=0, le=1, description="below it the model did not want to answer with a level")
     max_score_std: float = Field(2.5, gt=0, description="above it the model hesitates between far levels")
+    max_domain_distance: float = Field(
+        1.0, gt=0, description="above it the picture is of another kind than those that the model learnt from"
+    )
 
 
 class GateSpec(Section):
@@ -120,7 +134,12 @@ class ScoreSpec(Section):
     rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
     stall_minutes: float = StallMinutes
     accept_rolled_back: bool = Field(False, description="score though the model's first run was taken back")
-    price_per_hour: float | None = Field(None, ge=0, description="what an hour of the machines costs, for artquant plan")
+    price_per_hour: float | None = Field(None, ge=0, description="what an hour of the machines costs, for artquant plan and max_cost")
+    deadline: str | None = Field(
+        None,
+        description="when it is to be published, as 06:00, 06:00 Europe/Berlin or 2026-11-28T06:00: scores first, then texts",
+    )
+    max_cost: float | None = Field(None, gt=0, description="what the run may cost at price_per_hour; as a deadline when that is spent")
     single_writer: bool = Field(
         False, description="use a store without create-if-absent: right only while one command at a time writes to the output"
     )
@@ -129,6 +148,21 @@ class ScoreSpec(Section):
     engine: EngineSpec = EngineSpec()
     review: ReviewSpec = ReviewSpec()
     gates: GateSpec = GateSpec()
+    log_format: LogFormat = Field("text", description="json: each line that the run says is a JSON object with the run's id")
+    watch: WatchSpec = WatchSpec()
+
+    @field_validator("deadline", "max_cost")
+    @classmethod
+    def _can_end(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None:
+            return None
+        if info.data.get("force"):
+            raise ValueError("force=true would score again piece after piece: leave one of the two out")
+        if info.field_name == "max_cost" and not info.data.get("price_per_hour"):
+            raise ValueError("it needs price_per_hour, what an hour of the machines costs")
+        if info.field_name == "deadline":
+            moment(value, datetime.now(UTC))
+        return value
 
     @property
     def inputs(self) -> tuple[str, ...]:

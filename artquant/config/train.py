@@ -14,10 +14,15 @@ class LossSpec(Section):
 
     description: float = Field(1.0, ge=0, description="weight of the descriptions' cross-entropy")
     score: float = Field(0.05, ge=0, description="weight of the score task: cross-entropy of the answer and divergence of the levels")
-    parts: tuple[Literal["perception", "cognition", "emotion"], ...] = Field(
-        ("perception", "cognition", "emotion"), description="which texts are learnt; [] for scores alone"
+    rank: float = Field(0.0, ge=0, description="weight of the fidelity loss between the artworks of a forward pass; 0: none")
+    parts: tuple[Literal["perception", "cognition", "emotion", "comment"], ...] | None = Field(
+        None, description="which texts are learnt; none: all that there are; [] for scores alone"
     )
-    sigma: float = Field(1.0, gt=0, description="spread of the soft labels where the raters' own is not known")
+    sigma: float = Field(4 / 9, gt=0, description="spread of the soft labels where the raters' own is not known, in gaps between levels")
+    soft_labels: Literal["auto", "estimated"] = Field(
+        "auto", description="auto: the votes themselves where there are 20 or more; estimated: from score and spread"
+    )
+    roles: bool = Field(False, description="teach artquant-tiny the describe job's parts too: to describe with the score given, to judge")
 
 
 class LoraSpec(Section):

@@ -12,3 +12,6 @@ class Identity:
     prompt_digest: str
     preprocessing_digest: str
     dtype: str
+
+
+SEEN = "seen/artworks.safetensors"  # below a checkpoint's folder; `artquant.annotations.seen` says what is in it

@@ -44,9 +44,10 @@ class Prompts:
     critique: dict[str, str] = field(default_factory=_critique_prompts)
     level_values: tuple[float, ...] = Scale().values
     max_critique_tokens: int = 160
+    comment: str = f"USER: Please comment on this painting.\n{IMAGE_PLACEHOLDER} ASSISTANT:"  # in training alone
 
     def __post_init__(self) -> None:
-        for prompt in (self.score, *self.critique.values()):
+        for prompt in (self.score, *self.critique.values(), self.comment):
             if prompt.count(IMAGE_PLACEHOLDER) != 1:
                 raise ValueError(f"a prompt has {IMAGE_PLACEHOLDER} once, not {prompt.count(IMAGE_PLACEHOLDER)} times: {prompt!r}")
         if set(self.critique) != set(CRITIQUE_PARTS):
@@ -60,9 +61,15 @@ class Prompts:
         return Scale(tuple(self.level_values))
 
     @property
+    def by_part(self) -> dict[str, str]:
+        """The prompts for texts: the critique's, and that for a comment."""
+        return {**self.critique, "comment": self.comment}
+
+    @property
     def digest(self) -> str:
-        """Changes with every character that the model is asked, with the levels and with their values."""
-        return hashlib.sha256(json.dumps([asdict(self), LEVELS], sort_keys=True).encode()).hexdigest()[:16]
+        """Changes with every character that the model is asked when it scores, with the levels and with their values."""
+        asked = {name: value for name, value in asdict(self).items() if name != "comment"}
+        return hashlib.sha256(json.dumps([asked, LEVELS], sort_keys=True).encode()).hexdigest()[:16]
 
     def save(self, folder: str | Path) -> None:
         (Path(folder) / FILE_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n")

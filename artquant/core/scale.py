@@ -32,6 +32,11 @@ class Scale:
     def high(self) -> float:
         return self.values[0]
 
+    @property
+    def gap(self) -> float:
+        """The mean distance between neighbouring levels."""
+        return (self.high - self.low) / (len(self.values) - 1)
+
     def level(self, score: np.ndarray) -> np.ndarray:
         """Return the hard level of each score: the worst level whose value is not below it. `Scale().level(3.6)` is 'fair'."""
         rising = np.asarray(self.values[::-1][:-1])

@@ -17,18 +17,25 @@ SCHEMA_VERSION = 1
 LEVELS = ("excellent", "good", "fair", "poor", "bad")  # best first; the order of every probability vector
 PROBABILITY_COLUMNS = tuple(f"p_{level}" for level in LEVELS)
 CRITIQUE_PARTS = ("perception", "cognition", "emotion")
+TEXT_PARTS = (*CRITIQUE_PARTS, "comment")  # of annotations
 
 # Columns that several rooms name.
 ARTWORK_ID, URI, ETAG, SIZE_BYTES = "artwork_id", "uri", "etag", "size_bytes"
 REASON, RUN_ID = "reason", "run_id"
 REJECT_CLASS, MESSAGE, ATTEMPTS = "reject_class", "message", "attempts"
 SCORE, SCORE_STD, LEVEL, CRITIQUE_STATUS = "score", "score_std", "level", "critique_status"
-WIDTH, HEIGHT, OPEN_SET_MASS, ENTROPY, NEEDS_REVIEW = "width", "height", "open_set_mass", "entropy", "needs_review"
+WIDTH, HEIGHT, OPEN_SET_MASS, ENTROPY = "width", "height", "open_set_mass", "entropy"
+DOMAIN_DISTANCE, NEEDS_REVIEW = "domain_distance", "needs_review"
 MODEL_ID, MODEL_DIGEST, PROMPT_DIGEST, PREPROCESSING_DIGEST = "model_id", "model_digest", "prompt_digest", "preprocessing_digest"
 DTYPE = "dtype"
 HUMAN_SCORE, HUMAN_STD, NUM_RATERS = "human_score", "human_std", "num_raters"
 PREDICTED_SCORE, FITTED_SCORE = "predicted_score", "fitted_score"
-SCORED_AT, REJECTED_AT = "scored_at", "rejected_at"
+VOTES, SPLIT, GROUP, FILE_SPLIT = "votes", "split", "group", "file_split"  # of annotations
+SCORED_AT, REJECTED_AT, DESCRIBED_AT = "scored_at", "rejected_at", "described_at"
+GIVEN, STATE, VERDICT = "given", "state", "verdict"  # of the describe job: what a generator was told; how far a description is
+NUM_ROUNDS, VERDICTS, LANGUAGE = "num_rounds", "verdicts", "language"
+INPUT_TOKENS, OUTPUT_TOKENS, COST = "input_tokens", "output_tokens", "cost"
+GENERATOR_DIGEST, JUDGE_DIGEST, TEMPLATE_DIGEST, EXAM_DIGEST = "generator_digest", "judge_digest", "template_digest", "exam_digest"
 SHARD, PIXELS, AT = "shard", "pixels", "at"  # between stages only: a decoded picture; when the row was made
 
 
@@ -57,6 +64,13 @@ class RejectClass(StrEnum):
     UNSUPPORTED = "unsupported"  # an image, of a kind or variant that is not decoded
     POISON = "poison"  # the engine, or its whole process, fails on this artwork alone
     BAD_SCORES = "bad_scores"  # the engine answered with non-finite numbers
+    NOT_AGREED = "not_agreed"  # the judge refused every description
+    REFUSED = "refused"  # the generator's or the judge's provider would not answer
+    CUT_OFF = "cut_off"  # an answer ended at the most tokens that it may have
+    UNPARSED = "unparsed"  # an answer is not what was asked for; the raw one is in the message
+    WRONG_LANGUAGE = "wrong_language"
+    UNANSWERED = "unanswered"  # the provider failed, again and again
+    BUDGET = "budget"  # what may be spent was spent
 
     @property
     def is_transient(self) -> bool:
@@ -64,7 +78,16 @@ class RejectClass(StrEnum):
         return self in _TRANSIENT
 
 
-_TRANSIENT = frozenset({RejectClass.MISSING, RejectClass.DENIED, RejectClass.THROTTLED, RejectClass.TIMEOUT})
+_TRANSIENT = frozenset(
+    {
+        RejectClass.MISSING,
+        RejectClass.DENIED,
+        RejectClass.THROTTLED,
+        RejectClass.TIMEOUT,
+        RejectClass.UNANSWERED,
+        RejectClass.BUDGET,
+    }
+)
 
 
 class Reason(StrEnum):
@@ -106,6 +129,7 @@ def score_schema(carry: Sequence[str] = ()) -> pa.Schema:
             *[(name, pa.float64()) for name in PROBABILITY_COLUMNS],
             (OPEN_SET_MASS, pa.float64()),
             (ENTROPY, pa.float64()),
+            (DOMAIN_DISTANCE, pa.float64()),
             (NEEDS_REVIEW, pa.bool_()),
             *[(part, pa.string()) for part in CRITIQUE_PARTS],
             (CRITIQUE_STATUS, pa.string()),
@@ -117,6 +141,38 @@ def score_schema(carry: Sequence[str] = ()) -> pa.Schema:
             (REASON, pa.string()),
             (RUN_ID, pa.string()),
             (SCORED_AT, pa.timestamp("us", tz="UTC")),
+            *[(name, pa.string()) for name in carry],
+        ],
+        metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},
+    )
+
+
+def description_schema(carry: Sequence[str] = ()) -> pa.Schema:
+    """Name the columns of a described artwork: an annotation, as `JOB=train` reads it, and how it came to be.
+
+    `verdicts`: a JSON list with a round, whether it was agreed, the probability and the reason each; `cost` in the setting's currency.
+    """
+    import pyarrow as pa
+
+    texts = (*CRITIQUE_PARTS, VERDICTS, LANGUAGE, GENERATOR_DIGEST, JUDGE_DIGEST, TEMPLATE_DIGEST, EXAM_DIGEST)
+    identity = (MODEL_ID, MODEL_DIGEST, PROMPT_DIGEST, PREPROCESSING_DIGEST, DTYPE)
+    return pa.schema(
+        [
+            (ARTWORK_ID, pa.string()),
+            (URI, pa.string()),
+            (ETAG, pa.string()),
+            (SCORE, pa.float64()),
+            (SCORE_STD, pa.float64()),
+            (NUM_RATERS, pa.int64()),
+            *[(name, pa.string()) for name in texts],
+            (NUM_ROUNDS, pa.int32()),
+            (INPUT_TOKENS, pa.int64()),
+            (OUTPUT_TOKENS, pa.int64()),
+            (COST, pa.float64()),
+            *[(name, pa.string()) for name in identity],
+            (REASON, pa.string()),
+            (RUN_ID, pa.string()),
+            (DESCRIBED_AT, pa.timestamp("us", tz="UTC")),
             *[(name, pa.string()) for name in carry],
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},

@@ -21,13 +21,15 @@ class Assessment:
 
     probabilities (B, 5) float64, closed set, best level first; open_set_mass (B,) float64: the five levels' share of the full softmax;
     critiques: B dicts of part -> text, or None where none was asked for; critique_statuses: `CritiqueStatus` each; an engine
-    itself knows ok, truncated and not_requested.
+    itself knows ok, truncated and not_requested; domain_distance (B,) float64: as `artquant.engines.domain` has it, None where the model
+    or the engine does not tell.
     """
 
     probabilities: np.ndarray
     open_set_mass: np.ndarray
     critiques: list[dict[str, str] | None] = field(default_factory=list)
     critique_statuses: list[str] = field(default_factory=list)
+    domain_distance: np.ndarray | None = None
 
 
 class Engine(Protocol):

@@ -4,7 +4,7 @@ Prompts are as long for one image as for any other, so there is no padding, and 
 """
 
 import inspect
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class ChatEngine:
         )
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> "ChatEngine":
+    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> Self:
         processor = checkpoint.load_processor()
         assert isinstance(processor, ChatProcessor)
         return cls(checkpoint.load_model(getattr(torch, dtype)).to(device), processor, checkpoint.prompts)

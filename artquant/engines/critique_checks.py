@@ -102,7 +102,7 @@ def is_foreign(text: str, question: str) -> bool:
     """Whether a text is in another script than the question, or in another of seven languages by its function words."""
     if (_latin_share(text) < _LATIN_SHARE) if _latin_share(question) > 0.5 else (_latin_share(text) > _LATIN_SHARE):
         return True
-    own, counts = _function_words(question), _function_words(text)
+    own, counts = function_words(question), function_words(text)
     language = max(own, key=own.__getitem__)
     if not own[language]:
         return False
@@ -132,7 +132,8 @@ def _latin_share(text: str) -> float:
     return sum(ord(character) < 0x250 for character in letters) / len(letters) if letters else 1.0
 
 
-def _function_words(text: str) -> dict[str, int]:
+def function_words(text: str) -> dict[str, int]:
+    """Return language -> how many of the text's words are its commonest ones."""
     words = _words(text)
     return {name: sum(word in known for word in words) for name, known in _LANGUAGES.items()}
 

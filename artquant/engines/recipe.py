@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from artquant.config import EngineSpec
-from artquant.core.errors import UserError
+from artquant.core.errors import RunFailed, UserError
 from artquant.core.home import home
 from artquant.core.identity import Identity
 from artquant.core.schema import LEVELS
@@ -46,11 +46,13 @@ class EngineRecipe:
 def make_recipe(checkpoint: Checkpoint, engine: EngineSpec, full_decode: bool) -> EngineRecipe:
     """Return how workers get the checkpoint's engine. Raises UserError if it cannot be used."""
     check_usable_once(checkpoint)
+    from artquant.engines.domain import read_domain
     from artquant.engines.golden import read_golden
     from artquant.engines.open import engine_label, open_engine, resolve
 
     with refusing(checkpoint.location):
         golden = read_golden(checkpoint.folder)
+        read_domain(checkpoint.folder)
     resolved = resolve(engine, checkpoint.is_mplug_owl2)
     torch_engine = resolved.model_copy(update={"name": "torch"})
     return EngineRecipe(
@@ -153,7 +155,7 @@ def refusing(location: str) -> Iterator[None]:
     """Turn whatever the libraries raise over a damaged file into a UserError."""
     try:
         yield
-    except UserError:
+    except (UserError, RunFailed):
         raise
     except Exception as error:
         raise UserError(f"The model {location} cannot be used: {' '.join(str(error).split()).rstrip('.')}.") from error

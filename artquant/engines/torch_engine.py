@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ import torch
 from artquant.core.prompts import Prompts
 from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS, Assessment, Critiques
+from artquant.engines.domain import Domain, features_of, read_domain
 from artquant.engines.kv_cache import KVCache
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.decoder import ImagePositions
@@ -50,7 +51,7 @@ class TorchEngine:
     Raises ValueError for a tokenizer in which a level is not one token of its own.
     """
 
-    def __init__(self, model: Network | MPLUGOwl2LlamaForCausalLM, processor: Prompting, prompts: Prompts):
+    def __init__(self, model: Network | MPLUGOwl2LlamaForCausalLM, processor: Prompting, prompts: Prompts, domain: Domain | None = None):
         self.model: Any = model.eval()
         self.processor: Any = processor
         self.device, self.dtype, self.prompts = self.model.device, self.model.dtype, prompts
@@ -59,18 +60,22 @@ class TorchEngine:
         self.image_size: int = self.config.visual_config.visual_model.image_size
         self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
         self.score_prompt = self._compute([prompts.score])
+        self.domain = domain
+        if domain:
+            self.model.model.vision_model.encoder.layers[domain.layer].register_forward_hook(self._keep_patches)
         self.critique_prompts = self._compute([prompts.critique[part] for part in CRITIQUE_PARTS])
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> TorchEngine:
+    def load(cls, checkpoint: Checkpoint, device: str = "cpu", dtype: str = "float32") -> Self:
         model, processor = checkpoint.open_network(getattr(torch, dtype))
-        return cls(model.to(device), processor, checkpoint.prompts)
+        return cls(model.to(device), processor, checkpoint.prompts, read_domain(checkpoint.folder))
 
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
         features = self._look(pixels)
+        distance = self.domain.distance(features_of(self._patches)) if self.domain else None
         probabilities, mass = self._score(features)
-        result = Assessment(probabilities, mass, [None] * len(pixels), ["not_requested"] * len(pixels))
+        result = Assessment(probabilities, mass, [None] * len(pixels), ["not_requested"] * len(pixels), distance)
         if critique:
             result.critiques, result.critique_statuses = self._critique(features)
         return result
@@ -78,6 +83,9 @@ class TorchEngine:
     @torch.inference_mode()
     def rewrite(self, pixels: np.ndarray) -> Critiques:
         return self._critique(self._look(pixels), FREQUENCY_PENALTY, MIN_TOKENS)
+
+    def _keep_patches(self, layer: torch.nn.Module, inputs: object, patches: torch.Tensor) -> None:
+        self._patches = patches
 
     def _look(self, pixels: np.ndarray) -> torch.Tensor:
         images = normalise(torch.from_numpy(pixels).to(self.device, non_blocking=True)).to(self.dtype)

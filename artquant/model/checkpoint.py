@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from artquant.core.identity import Identity
+from artquant.core.identity import SEEN, Identity
 from artquant.core.prompts import Prompts
-from artquant.model.location import GOLDEN, base_of, is_adapter, local_folder
+from artquant.model.location import DOMAIN, GOLDEN, base_of, is_adapter, local_folder
 from artquant.model.prompting import Prompting
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ def _digest(folder: str, backbone: str) -> str:
     """Digest the names and contents of all files that can change a score."""
     suffixes = DIGESTED_SUFFIXES if backbone == MPLUG_OWL2 else (*DIGESTED_SUFFIXES, _TEMPLATE)
     total = hashlib.sha256()
-    # What a model is checked with changes no score: one that gets a golden set later stays the model that it was.
-    golden = Path(folder) / GOLDEN
-    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD and p != golden):
+    # What a model is checked with, and what it has seen, change no score: one that gets them later stays the model that it was.
+    beside = {Path(folder) / name for name in (GOLDEN, DOMAIN, SEEN)}
+    for path in sorted(p for p in Path(folder).rglob("*") if p.suffix in suffixes and p.name != _CARD and p not in beside):
         with path.open("rb") as file:
             total.update(f"{path.relative_to(folder)} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()

@@ -82,7 +82,7 @@ def _rotate(x: torch.Tensor, rotary: Rotary) -> torch.Tensor:
 class Attention(nn.Module):
     def __init__(self, config: MPLUGOwl2Fields, layer: int):
         super().__init__()
-        self.layer, self.head_dim = layer, config.head_dim
+        self.config, self.layer, self.head_dim = config, layer, config.head_dim
         width, kv_width = config.hidden_size, config.num_key_value_heads * config.head_dim
         self.is_grouped = config.num_key_value_heads != config.num_attention_heads
 
@@ -96,15 +96,33 @@ class Attention(nn.Module):
 
     def forward(
         self, x: torch.Tensor, image: ImagePositions, rotary: Rotary, mask: torch.Tensor | None, is_causal: bool, cache: Cache | None
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return also the weights (B, heads, T, length) where transformers' `attn_implementation` is eager."""
         heads = (*x.shape[:2], -1, self.head_dim)
         q = _rotate(self.q_proj(x).view(heads).transpose(1, 2), rotary)
         k = _rotate(self.k_proj(x, image).view(heads).transpose(1, 2), rotary)
         v = self.v_proj(x, image).view(heads).transpose(1, 2)
         if cache is not None:
             k, v = cache.update(k, v, self.layer)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=self.is_grouped)
-        return self.o_proj(y.transpose(1, 2).flatten(2))
+        weights = None
+        if getattr(self.config, "_attn_implementation", None) == "eager":
+            weights = _attention_weights(q, k, mask)
+            y = weights @ v.repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal, enable_gqa=self.is_grouped)
+        return self.o_proj(y.transpose(1, 2).flatten(2)), weights
+
+
+def _attention_weights(q: torch.Tensor, k: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """`mask` is added, as transformers' eager masks are; None: causal."""
+    scores = q @ k.repeat_interleave(q.shape[1] // k.shape[1], dim=1).transpose(2, 3) * q.shape[-1] ** -0.5
+    if mask is None:
+        past = k.shape[2] - q.shape[2]
+        later = torch.ones(scores.shape[2:], dtype=torch.bool, device=q.device).triu(past + 1)
+        scores = scores.masked_fill(later, -torch.inf)
+    else:
+        scores = scores + mask
+    return scores.softmax(-1, dtype=torch.float32).to(q.dtype)
 
 
 class MLP(nn.Module):
@@ -133,7 +151,7 @@ class DecoderLayer(Recomputed):
     def forward(
         self, x: torch.Tensor, image: ImagePositions, rotary: Rotary, mask: torch.Tensor | None, is_causal: bool, cache: Cache | None
     ) -> torch.Tensor:
-        x = x + self.self_attn(self.input_layernorm(x, image), image, rotary, mask, is_causal, cache)
+        x = x + self.self_attn(self.input_layernorm(x, image), image, rotary, mask, is_causal, cache)[0]
         return x + self.mlp(self.post_attention_layernorm(x, image))
 
 
@@ -162,11 +180,15 @@ class Decoder:
 
         Raises ValueError if the number of image tokens is not the number of features.
         """
-        is_image = input_ids == self.config.image_token_index
+        return self.fill(input_ids, input_ids == self.config.image_token_index, image_features)
+
+    def fill(self, input_ids: torch.Tensor, is_image: torch.Tensor, image_features: torch.Tensor | None) -> torch.Tensor:
+        """Do as :meth:`embed`, with the image tokens where `is_image` (B, T) says. A graph that is traced is not held to their number."""
         embeds = self.embed_tokens(input_ids.masked_fill(is_image, 0))
-        num_images = 0 if image_features is None else len(image_features)
-        if int(is_image.sum()) != num_images * self.config.num_image_tokens:
-            raise ValueError(f"{int(is_image.sum())} image tokens for {num_images} images of {self.config.num_image_tokens} tokens each")
+        if not torch.compiler.is_compiling():
+            num_images = 0 if image_features is None else len(image_features)
+            if (num_found := int(is_image.sum())) != num_images * self.config.num_image_tokens:
+                raise ValueError(f"{num_found} image tokens for {num_images} images of {self.config.num_image_tokens} tokens each")
         return embeds if image_features is None else embeds.masked_scatter(is_image.unsqueeze(-1), image_features.to(embeds.dtype))
 
     def hidden(
@@ -194,7 +216,19 @@ class Decoder:
                 itself = torch.eye(length, dtype=torch.bool, device=device)
                 itself = F.pad(itself, (past, 0))
                 mask = (mask & attention_mask[:, None, None, :].bool()) | itself
-        x, rotary = inputs_embeds, self.rotary(position_ids, inputs_embeds.dtype)
+        return self.run(inputs_embeds, image_positions, position_ids, mask, is_causal, cache)
+
+    def run(
+        self,
+        x: torch.Tensor,
+        image_positions: ImagePositions,
+        position_ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        is_causal: bool,
+        cache: Cache | None,
+    ) -> torch.Tensor:
+        """Do as :meth:`hidden`, with the mask as attention takes it; `is_causal` in its place where it is None."""
+        rotary = self.rotary(position_ids, x.dtype)
         for layer in self.layers:
             x = layer(x, image_positions, rotary, mask, is_causal, cache)
         return self.norm(x)

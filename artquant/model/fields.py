@@ -151,7 +151,7 @@ class MPLUGOwl2Fields(_Parts):
 
     @property
     def placeholder_id(self) -> int:
-        """Stands for an image where ids must be of the vocabulary (vLLM): the padding's, which no prompt has and no answer may hold."""
+        """Stands for an image where ids must be of the vocabulary: the padding's, which no prompt has and no answer may hold."""
         return self.pad_token_id or 0
 
 

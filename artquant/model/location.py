@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
-GOLDEN = "golden/pictures.safetensors"  # below a checkpoint's folder; `artquant.engines.golden` says what is in it
+# Below a checkpoint's folder; `artquant.engines.golden` and `artquant.engines.domain` say what is in them.
+GOLDEN = "golden/pictures.safetensors"
+DOMAIN = "golden/domain.safetensors"
 
 
 def cache_directory() -> Path:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from artquant.agreement.comparison import Compared, Terms, metrics_document, other_columns, report_fields, theory_of, worst_predictions
 from artquant.agreement.records import EvaluationReport
 from artquant.annotations import read_annotations
+from artquant.annotations.seen import Seen
 from artquant.annotations.split import assign_splits
 from artquant.config import ResolvedEvaluateSpec, spec_yaml
 from artquant.core.errors import RunFailed, UserError
@@ -66,20 +67,32 @@ class Chosen:
     facts: dict[str, Any]  # what metrics.json says of the annotations
 
 
-def choose(spec: ResolvedEvaluateSpec) -> Chosen:
-    """Read the annotations and take the split. Raises UserError where there is nothing to evaluate."""
+def choose(spec: ResolvedEvaluateSpec, seen: Seen | None = None) -> Chosen:
+    """Read the annotations and take the split, without what the model has `seen` unless that split is asked for.
+
+    Raises UserError where there is nothing to evaluate.
+    """
     annotations = read_annotations(spec.annotations)
     table = annotations.table
     columns = other_columns(table)
     if unknown := [name for name in spec.subgroups or () if name not in columns]:
         raise UserError(f"The annotations have no column {unknown[0]!r} to look at apart: they have {', '.join(columns) or 'none'}.")
     ids = table.column(ARTWORK_ID).to_pylist()
-    content, split = assign_splits(spec.annotations, ids)
+    found = assign_splits(spec.annotations, table)
+    content, split = found.content, found.split
     members = [
         artwork_id
         for artwork_id in sorted(content, key=lambda artwork_id: (content[artwork_id], artwork_id))
         if spec.split in ("all", split[artwork_id])
     ]
+    known = (seen or Seen()).among({name: content[name] for name in members}, found.signatures)
+    if spec.split in ("all", "test"):
+        if known and len(members) - len(known) < MIN_ARTWORKS:
+            raise UserError(
+                f"The model was trained or validated on {len(known)} of the {len(members)} artworks of the split {spec.split!r}: "
+                "nothing is left to judge it on, give annotations of other artworks."
+            )
+        members = [name for name in members if name not in known]
     if len(members) < MIN_ARTWORKS:
         raise UserError(
             f"The split {spec.split!r} holds {len(members)} of the {len(content)} annotated artworks: "
@@ -97,6 +110,9 @@ def choose(spec: ResolvedEvaluateSpec) -> Chosen:
             "refused": annotations.reasons,
             "num_artworks": len(ids),
             "num_in_split": len(members),
+            "num_seen": len(known),
+            "split_by": found.source,
+            "num_linked": found.num_left_out,
         },
     )
 

@@ -50,7 +50,7 @@ class PictureFeed:
         num_blocks = -(-len(artwork_ids) // block_rows)
         context.target_max_block_size = max(1 << 20, 2 * block_rows * size * size * 3)
         num_workers = self.fetch.num_workers or 1
-        dataset = ray.data.range(num_blocks, override_num_blocks=num_blocks).map_batches(
+        dataset = ray.data.from_items([{"id": number} for number in range(num_blocks)], override_num_blocks=num_blocks).map_batches(
             ReadStage,
             # The ids travel by reference: a list of them may be long.
             fn_constructor_args=(

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,15 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from artquant.config import EngineSpec, FetchSpec, FitSpec, ReviewSpec
 from artquant.core.errors import Reject, RunFailed, UserError, root_cause
-from artquant.core.schema import ARTWORK_ID
+from artquant.core.schema import ARTWORK_ID, REJECT_CLASS
 from artquant.engines.open import NUM_THREADS
 from artquant.engines.recipe import EngineRecipe
+from artquant.pipelines.capacity import needs_of, wait_for_room
 from artquant.pipelines.sizing import BLOCK_BYTES, FETCH_CPUS, fetch_workers, lacking, rows_per_block, shards_per_task, share_of
 from artquant.pipelines.stages import FetchAndScoreStage, FetchSettings, FetchStage, ScoreSettings, ScoreStage, scoring_stage
 from artquant.progress.stages import Counter as ProgressCounter
 from artquant.progress.stages import show_progress
+from artquant.progress.watch import WATCH
 from artquant.results import layout
 from artquant.results.catalog import Source, read_catalog
 from artquant.results.ledger import Night
@@ -36,7 +38,7 @@ from artquant.storage.store import Store
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
     """What the chain needs to know of a job: `input` and `output` are whole addresses (no input: each row has one of its own); rows carry
-    `run_id`."""
+    `run_id`; `rates`: as the last run measured them, artworks a second of one worker."""
 
     run_id: str
     input: str | tuple[str, ...] | None
@@ -44,11 +46,14 @@ class ScoringRun:
     fetch: FetchSpec
     stall_minutes: float
     review: ReviewSpec = ReviewSpec()
+    rates: Mapping[str, float] = field(default_factory=dict)
 
 
 def check_capacity(fetch: FetchSpec, engine: EngineSpec, fit: FitSpec | None = None) -> None:
-    """Raise UserError where a local Ray will never have what is asked for; a cluster may grow, and is waited for. Ray is running."""
-    if os.environ.get("RAY_ADDRESS", "local") == "local":
+    """Raise UserError where Ray will never have what is asked for; a cluster may grow, and is waited for. Ray is running."""
+    if os.environ.get("RAY_ADDRESS", "local") != "local":
+        wait_for_room(needs_of(engine, fit), engine.node_minutes)
+    else:
         resources = ray.cluster_resources()
         if lack := lacking(fetch, engine, resources.get("CPU", 0), resources.get("GPU", 0), fit):
             raise UserError(lack)
@@ -79,7 +84,7 @@ def execute(
     num_planned = sum(shard_rows.values())
     engine, image_bytes = recipe.engine, recipe.image_size**2 * 3
     assert engine.batch_size
-    num_fetch = fetch_workers(run.fetch, engine, int(ray.cluster_resources().get("CPU", 1)))
+    num_fetch = fetch_workers(run.fetch, engine, int(ray.cluster_resources().get("CPU", 1)), run.rates)
     batch_size, stall_seconds = engine.batch_size, run.stall_minutes * 60
     shared = share_of(run.fetch, 1 + (num_fetch or engine.num_workers))  # this process is one of them
     suspicions = f"{run.output}/{layout.suspicions_prefix(plan_key)}"
@@ -116,7 +121,9 @@ def execute(
     shards = shards_per_task(num_planned, len(shard_rows), num_fetch or engine.num_workers)
     # A task that is tried again must cut its rows as before. Outcomes are small: those of a task are one block.
     with data_context(block_rows * image_bytes if num_fetch else BLOCK_BYTES, is_ordered=False):
-        dataset = ray.data.range(len(shard_rows), override_num_blocks=len(shard_rows))
+        dataset: ray.data.Dataset = ray.data.from_items(
+            [{"id": number} for number in range(len(shard_rows))], override_num_blocks=len(shard_rows)
+        )
         if num_fetch:
             dataset = dataset.map_batches(
                 FetchStage,
@@ -137,9 +144,10 @@ def execute(
         with show_progress(counter, num_planned, scoring_stage(engine.critique)):
             try:
                 BUDGET.limit(shared.max_requests_per_second)
-                batches = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
-                with closing(batches):  # type: ignore[type-var]  # a generator: the workers end with it, whatever ends this
+                batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+                with closing(batches):  # a generator: the workers end with it, whatever ends this
                     for outcomes in batches:
+                        WATCH.add(outcomes[REJECT_CLASS].to_pylist())
                         on_outcomes(outcomes)
             except (ray.exceptions.RayError, RuntimeError) as error:
                 raise RunFailed(f"The pipeline failed and nothing was published: {root_cause(error)}") from error

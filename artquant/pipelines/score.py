@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import partial
@@ -14,11 +14,12 @@ from artquant.agreement.drift import Check
 from artquant.config import ResolvedScoreSpec, spec_yaml
 from artquant.core.errors import Held, Reject, RunFailed, UserError
 from artquant.core.identity import Identity
-from artquant.core.memory import peak_bytes
 from artquant.core.schema import Reason
 from artquant.engines.recipe import DEMONSTRATION, EngineRecipe, is_tiny
+from artquant.pipelines.rates import PACES, rates_of
 from artquant.pipelines.run import ScoringRun, check_capacity, execute, warn_only
-from artquant.pipelines.stages import FETCHING, scoring_stage
+from artquant.pipelines.sizing import NO_RATES
+from artquant.pipelines.stages import scoring_stage
 from artquant.progress.display import watch
 from artquant.progress.stages import Counter, StageCount, counts_of, start_counter
 from artquant.records.run import OutputFile, RunReport, StageTime
@@ -60,7 +61,7 @@ def asked_of(spec: ResolvedScoreSpec, identity: Identity) -> Asked:
 
 
 @contextmanager
-def claimed_night(spec: ResolvedScoreSpec, identity: Identity) -> Iterator[Work | PlanSummary]:
+def claimed_night(spec: ResolvedScoreSpec, identity: Identity, asked: Asked | None = None) -> Iterator[Work | PlanSummary]:
     """Return the night's work, claimed for the block; the plan's summary where nothing is due. Ray need not run.
 
     Raises AnotherRun where somebody else is at work on it, UserError and OlderProgram.
@@ -72,7 +73,7 @@ def claimed_night(spec: ResolvedScoreSpec, identity: Identity) -> Iterator[Work 
     with claimed(
         store,
         parent,
-        asked_of(spec, identity),
+        asked or asked_of(spec, identity),
         run_id=spec.run_id,
         run_date=spec.run_date.isoformat(),
         rows_per_file=spec.rows_per_file,
@@ -113,7 +114,8 @@ def run_score(spec: ResolvedScoreSpec, recipe: EngineRecipe, work: Work) -> RunR
         built = assemble(work, on_shard)
         tally.check(is_over=True)
         judged = judge(spec.gates, scorer_digest(work.asked.identity), work.parent, work.summary, tallying.tally, recipe.training_shares)
-        publish(work, built, rates_of(counts_of(counter), recipe), judged)
+        paces = {name: rate for name, rate in (work.parent.rates if work.parent else {}).items() if name in PACES}
+        publish(work, built, paces | rates_of(counts_of(counter), recipe.engine.critique), judged)
     except (RunFailed, UserError) as error:
         failure = error
         if isinstance(error, TooManyRejects):
@@ -173,7 +175,8 @@ def score_shards(
         tally.check(is_over=False)
 
     try:
-        execute(scoring_run(spec, work.intent.run_id), recipe, layout.plan_key(work.intent.work), work.due, counter, on_outcomes)
+        rates = work.parent.rates if work.parent else NO_RATES
+        execute(scoring_run(spec, work.intent.run_id, rates), recipe, layout.plan_key(work.intent.work), work.due, counter, on_outcomes)
     except TooManyRejects:
         parts = collector.stop()
         for record in records(work.store, work.intent.work, work.plan).values():
@@ -184,15 +187,7 @@ def score_shards(
     collector.finish()
 
 
-def rates_of(stages: dict[str, StageCount], recipe: EngineRecipe) -> dict[str, float]:
-    """Return what later plans reckon with: artworks a second of one worker, by stage, and the most memory of this process and a worker."""
-    names = {FETCHING: "fetch_per_worker", scoring_stage(recipe.engine.critique): "score_per_worker"}
-    rates = {names[name]: count.num_rows / count.busy_seconds for name, count in stages.items() if name in names and count.busy_seconds}
-    worker = max((count.peak_bytes for count in stages.values()), default=0)
-    return rates | ({"driver_peak_bytes": float(peak_bytes()), "worker_peak_bytes": float(worker)} if worker else {})
-
-
-def scoring_run(spec: ResolvedScoreSpec, run_id: str) -> ScoringRun:
+def scoring_run(spec: ResolvedScoreSpec, run_id: str, rates: Mapping[str, float] = NO_RATES) -> ScoringRun:
     return ScoringRun(
         run_id=run_id,
         input=spec.input,
@@ -200,6 +195,7 @@ def scoring_run(spec: ResolvedScoreSpec, run_id: str) -> ScoringRun:
         fetch=spec.fetch,
         stall_minutes=spec.stall_minutes,
         review=spec.review,
+        rates=rates,
     )
 
 
@@ -236,6 +232,7 @@ def build_report(
         num_scored=findings.num_scored,
         num_rejected=findings.num_rejected,
         num_reused=plan.num_reused,
+        num_queued=plan.counts.get("queued", 0),
         reasons=plan.reasons,
         images_per_second=scoring.num_rows / wall if scoring and wall else 0.0,
         stages=[
@@ -271,6 +268,7 @@ def metrics(report: RunReport) -> dict[str, Any]:
         "num_scored": report.num_scored,
         "num_rejected": report.num_rejected,
         "num_reused": report.num_reused,
+        "num_queued": report.num_queued,
         "num_needs_review": report.findings.num_needs_review,
         "mean_score": report.findings.mean_score,
         "level_counts": report.findings.level_counts,

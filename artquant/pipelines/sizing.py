@@ -1,18 +1,31 @@
 """How a collection is cut into tasks and blocks, and which processes there are."""
 
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from artquant.config import EngineSpec, FetchSpec, FitSpec
 from artquant.results.plan import LARGE_SHARD
 
 BLOCK_BYTES = 64 << 20
 FETCH_CPUS = 0.5  # that the scheduler sets aside for each process
+NO_RATES: Mapping[str, float] = MappingProxyType({})
 _RAY_CPUS = 1.0  # for Ray Data's own tasks, one at a time at least
 
 
-def fetch_workers(spec: FetchSpec, engine: EngineSpec, num_cpus: int) -> int:
-    """Return the number of processes that only fetch and decode; zero beside engines without a GPU, which use the same cores."""
+def fetch_workers(spec: FetchSpec, engine: EngineSpec, num_cpus: int, rates: Mapping[str, float] = NO_RATES) -> int:
+    """Return the number of processes that only fetch and decode; zero beside engines without a GPU, which use the same cores.
+
+    Where the last run measured what one of them and one engine do a second, it is what all engines consume and a quarter more, so that
+    neither starves the other; else, and at most, one for every two CPUs.
+    """
     if spec.num_workers is not None:
         return spec.num_workers
-    return max(1, num_cpus // 2) if engine.num_gpus else 0
+    if not engine.num_gpus:
+        return 0
+    most = max(1, num_cpus // 2)
+    fetched, scored = (rates.get(f"{stage}_per_worker") for stage in ("fetch", "score"))
+    return max(1, min(most, math.ceil(1.25 * engine.num_workers * scored / fetched))) if fetched and scored else most
 
 
 def share_of(spec: FetchSpec, num_processes: int) -> FetchSpec:

@@ -1,5 +1,6 @@
 """The two stages of scoring that Ray Data runs on actor pools: fetch and decode, then score."""
 
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import pyarrow as pa
 
 from artquant.config import FetchSpec, ReviewSpec
 from artquant.core import schema
-from artquant.core.errors import Reject
+from artquant.core.errors import Reject, RunFailed
 from artquant.core.identity import Identity
 from artquant.engines import Engine
 from artquant.engines.halving import BatchLimit, assess_each
@@ -110,7 +111,11 @@ class ScoreStage(Stage[Batch, pa.Table]):
     def __init__(self, settings: ScoreSettings):
         super().__init__(scoring_stage(settings.critique), settings)
         with self.in_hand.holding(OPENING):
-            self.engine = settings.open_engine()
+            try:
+                self.engine = settings.open_engine()
+            except RunFailed:  # it scored the golden set otherwise
+                settings.counter.refuse.remote(scoring_stage(settings.critique), socket.gethostname())
+                raise
         self.settings = settings
         # An engine that dies of a full memory, as vLLM does, takes its process along: the next one begins with less.
         died = self.in_hand.num_out_of_memory

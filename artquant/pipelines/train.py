@@ -13,17 +13,19 @@ import numpy as np
 import pyarrow as pa
 
 from artquant.agreement import metrics
+from artquant.annotations.seen import Seen, read_seen, without_seen
 from artquant.annotations.split import Splits
 from artquant.config import PlacedTrainSpec, ResolvedTrainSpec, spec_yaml
 from artquant.core.errors import UserError
+from artquant.core.identity import SEEN
 from artquant.core.scale import Scale
-from artquant.core.schema import LEVELS, SCORE
+from artquant.core.schema import ARTWORK_ID, LEVELS, SCORE, TEXT_PARTS
 from artquant.engines.open import resolve
 from artquant.engines.recipe import EngineRecipe
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.location import GOLDEN, local_folder
 from artquant.pipelines.feed import PictureFeed
-from artquant.pipelines.promotion import CANDIDATE, CURRENT, golden_set, judge, score_held_out, shadow_report
+from artquant.pipelines.promotion import CANDIDATE, CURRENT, golden_set, judge, look_number, score_held_out, shadow_report
 from artquant.pipelines.run import check_capacity, warn_only
 from artquant.records.training import LossPoint, TrainingReport, Validation
 from artquant.registry import Registry
@@ -31,6 +33,7 @@ from artquant.report.shadow_page import render_shadow
 from artquant.report.training_page import render_training
 from artquant.storage.store import open_store
 from artquant.training.data import Task
+from artquant.training.lessons import check_lessons
 from artquant.training.state import History, RunState
 from artquant.training.trainer import fit
 
@@ -41,21 +44,35 @@ class Trained:
     metrics: dict[str, Any]
 
 
-def check(spec: PlacedTrainSpec, splits: Splits) -> None:
-    """Raise UserError for what cannot be trained on."""
+def check(spec: PlacedTrainSpec, splits: Splits) -> dict[str, int]:
+    """Return the number of lessons of each kind. Raises UserError for what cannot be trained on."""
+    if sentences := problems(spec, splits):
+        raise UserError(sentences[0])
+    return check_lessons(spec.loss, splits.train.select([SCORE, *TEXT_PARTS]).to_pylist())
+
+
+def problems(spec: PlacedTrainSpec, splits: Splits) -> list[str]:
+    """Return all that keeps these annotations from being trained on, a sentence each."""
+    found = []
     needed = spec.fit.batch_size * spec.fit.gradient_accumulation_steps * spec.fit.num_workers
     if len(splits.train) < needed:
-        raise UserError(
-            f"There are {len(splits.train)} artworks to train on, fewer than one step takes ({needed}): "
+        held = "" if splits.source == "content" else f" (annotations.split={splits.source}; split=content draws the splits anew)"
+        found.append(
+            f"There are {len(splits.train)} artworks to train on{held}, fewer than one step takes ({needed}): "
             "bring more annotations, or lower fit.batch_size or fit.gradient_accumulation_steps."
         )
     columns = splits.train.column_names
     unknown = [name for name in spec.vision_warmup.columns if spec.vision_warmup.steps and name not in columns]
     if unknown:
-        raise UserError(f"vision_warmup.columns names {unknown[0]!r}, which the annotations do not have: they have {', '.join(columns)}.")
+        found.append(f"vision_warmup.columns names {unknown[0]!r}, which the annotations do not have: they have {', '.join(columns)}.")
     for name, held_out in (("validation", splits.validation), ("test", splits.test)):
         if not len(held_out):
-            raise UserError(f"No artwork fell to the {name} split: raise annotations.{name}_fraction or bring more annotations.")
+            found.append(f"No artwork fell to the {name} split: raise annotations.{name}_fraction or bring more annotations.")
+    try:
+        check_lessons(spec.loss, splits.train.select([SCORE, *TEXT_PARTS]).to_pylist())
+    except UserError as error:
+        found.append(str(error))
+    return found
 
 
 def run_digest(spec: PlacedTrainSpec, splits: Splits, checkpoint: Checkpoint | None) -> str:
@@ -91,9 +108,11 @@ def run_training(
     check_capacity(spec.fetch, resolve(spec.judging_engine), spec.fit)
     started_at = datetime.now(UTC)
     registry, state = Registry(open_store(spec.registry)), RunState(open_store(spec.output), spec.run_id)
+    parent_seen = read_seen(checkpoint.folder, checkpoint.base_folder) if checkpoint else Seen()
     state.store.put("spec.yaml", spec_yaml(spec).encode())
     pictures = PictureFeed(spec.annotations.images, spec.fetch, spec.stall_minutes * 60)
-    facts = partial(training_report, spec, splits, started_at)
+    lessons = check_lessons(spec.loss, splits.train.select([SCORE, *TEXT_PARTS]).to_pylist())
+    facts = partial(training_report, spec, splits, started_at, lessons=lessons)
     try:
         fit(
             Task(
@@ -112,27 +131,37 @@ def run_training(
         raise
     history = state.history()
     current = registry.current()
+    splits, num_seen = unseen(splits, checkpoint, registry)
+    facts = partial(training_report, spec, splits, started_at, lessons=lessons, num_seen=num_seen)
     location = state.store.uri_of("model")
+    seen = parent_seen | own_seen(splits)
+    state.store.put(f"model/{SEEN}", seen.to_bytes())
     recipes = {CANDIDATE: recipe_of(location)} | ({CURRENT: recipe_of(registry.uri_of(current))} if current else {})
     tested = score_held_out(spec, splits, recipes)
     test = {
         name: metrics.bootstrap(metric, tested.scores[CANDIDATE], tested.human)
         for name, metric in (("srcc", metrics.srcc), ("plcc", metrics.plcc), ("mae", metrics.mae))
     }
-    verdict = judge(spec, current, tested, state.store.uri_of("shadow.html"))
+    test_digest = held_out_digest(splits)
+    verdict = judge(spec, current, tested, state.store.uri_of("shadow.html"), look_number(registry, test_digest))
     card = {
         "model_digest": Checkpoint.open(location).model_digest,
         "parent": {"location": checkpoint.location, "digest": checkpoint.model_digest} if checkpoint else None,
         "data": {
             "digest": splits.annotations.digest,
             "num_train": len(splits.train),
+            "lessons": lessons,
             "num_test": len(splits.test),
+            "split": splits.source,
+            "num_seen": len(seen),  # what it and its parents were trained and validated on: never judged on again
+            "num_test_left_out": num_seen,
             "level_shares": level_shares(splits.train, Scale(tuple(spec.annotations.level_values))),
         },
         "run_digest": digest,
         "code": code_version(),
         "config": spec.model_dump(mode="json"),
         "metrics": {name: interval._asdict() for name, interval in test.items()},
+        "held_out": {"digest": test_digest, "num": len(tested.ids), "look": verdict.look, "compared_with": current},
         "best_step": history.best_step,
     }
     golden = golden_set(spec, recipes[CANDIDATE], tested)
@@ -162,6 +191,33 @@ def level_shares(train: pa.Table, scale: Scale) -> list[float]:
     scores = train.column(SCORE).to_numpy(zero_copy_only=False)
     levels = scale.level(scores[np.isfinite(scores)])
     return [float(np.mean(levels == level)) if len(levels) else 0.0 for level in LEVELS]
+
+
+def held_out_digest(splits: Splits) -> str:
+    """Digest the contents of the test split: models that were judged on it were judged on the same artworks."""
+    contents = sorted(splits.content[name] for name in splits.test[ARTWORK_ID].to_pylist())
+    return hashlib.sha256("".join(contents).encode()).hexdigest()[:16]
+
+
+def own_seen(splits: Splits) -> Seen:
+    """Return what a model that learns from these splits has seen when it is done."""
+    ids = [name for part in (splits.train, splits.validation) for name in part[ARTWORK_ID].to_pylist()]
+    return Seen.of([splits.content[name] for name in ids], [splits.signatures[name] for name in ids if name in splits.signatures])
+
+
+def unseen(splits: Splits, checkpoint: Checkpoint | None, registry: Registry) -> tuple[Splits, int]:
+    """Take from the test split what the parent or the current model has seen; also return how many that are.
+
+    Raises UserError if nothing is left to judge on.
+    """
+    current = registry.current()
+    models = [checkpoint, Checkpoint.open(registry.uri_of(current)) if current else None]
+    seen = [read_seen(model.folder, model.base_folder) for model in models if model]
+    left, num = splits, 0
+    for some, by in zip(seen, [model.model_id for model in models if model], strict=True):
+        left, more = without_seen(left, some, by)
+        num += more
+    return left, num
 
 
 def training_report(spec: ResolvedTrainSpec, splits: Splits, started_at: datetime, history: History, **known: Any) -> TrainingReport:

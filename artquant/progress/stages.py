@@ -3,31 +3,24 @@
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter as Tally
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol, cast
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from artquant.core.format import rate
 from artquant.core.memory import peak_bytes
+from artquant.progress.counts import StageCount as StageCount
+from artquant.progress.counts import bucket_of
 from artquant.progress.display import RemoteMethod, beside
-
-
-@dataclass
-class StageCount:
-    num_rows: int = 0
-    num_rejected: int = 0
-    busy_seconds: float = 0.0  # summed over the stage's workers
-    throttled_seconds: float = 0.0  # of waiting for an overloaded store, summed over their threads
-    num_shrunk: int = 0  # how often a worker made its batches smaller, for want of memory
-    first_at: float = 0.0  # monotonic seconds of the counter's process
-    last_at: float = 0.0
-    peak_bytes: int = 0  # of the stage's largest process
+from artquant.progress.watch import WATCH
+from artquant.storage.requests import REQUESTS
 
 
 class ProgressCounter:
@@ -46,6 +39,8 @@ class ProgressCounter:
         throttled_seconds: float = 0.0,
         num_shrunk: int = 0,
         peak_bytes: int = 0,
+        batches: Mapping[int, int] | None = None,
+        requests: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         count = self.stages.setdefault(stage, StageCount(first_at=time.monotonic() - busy_seconds))
         count.num_rows += num_rows
@@ -55,10 +50,19 @@ class ProgressCounter:
         count.num_shrunk += num_shrunk
         count.last_at = time.monotonic()
         count.peak_bytes = max(count.peak_bytes, peak_bytes)
+        for bucket, num in (batches or {}).items():
+            count.batches[bucket] = count.batches.get(bucket, 0) + num
+        for request, num in (requests or {}).items():
+            count.requests[request] = count.requests.get(request, 0) + num
 
     def note(self, text: str) -> None:
         """Note something that a person who watches should read."""
         self.notes.append(text)
+
+    def refuse(self, stage: str, node: str) -> None:
+        """Note that a worker on this node is not let in."""
+        refused = self.stages.setdefault(stage, StageCount(first_at=time.monotonic())).refused
+        refused[node] = refused.get(node, 0) + 1
 
     def take_notes(self) -> list[str]:
         """Return the notes since the last call."""
@@ -77,20 +81,23 @@ class Counter(Protocol):
     @property
     def note(self) -> RemoteMethod: ...
     @property
+    def refuse(self) -> RemoteMethod: ...
+    @property
     def take_notes(self) -> RemoteMethod: ...
     @property
     def snapshot(self) -> RemoteMethod: ...
 
 
 def start_counter() -> Counter:
-    """Start the counter; Ray must be running."""
-    return cast(Counter, ray.remote(num_cpus=0)(ProgressCounter).remote())
+    """Start the counter beside this process, whose end alone is its end; Ray must be running."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return cast(Counter, ray.remote(num_cpus=0)(ProgressCounter).options(scheduling_strategy=here).remote())
 
 
 def counts_of(counter: Counter) -> dict[str, StageCount]:
     """Return the counts, or nothing if the counter died with its node: a run does not fail over what is only shown."""
     try:
-        return cast(dict[str, StageCount], ray.get(counter.snapshot.remote()))
+        return WATCH.see(ray.get(counter.snapshot.remote()))
     except ray.exceptions.RayError as error:
         print(f"The counts of this run are lost: {type(error).__name__}", file=sys.stderr, flush=True)
         return {}
@@ -106,10 +113,12 @@ class StageReport:
         self.counter, self.stage = counter, stage
         self.sent_at = time.monotonic()
         self.held = self.nothing = (0, 0.0, 0, 0.0, 0)
+        self.batches: Tally[int] = Tally()
         self.lock = threading.Lock()
 
     def add(self, num_rows: int, busy_seconds: float, num_rejected: int, throttled_seconds: float = 0.0, num_shrunk: int = 0) -> None:
         with self.lock:
+            self.batches[bucket_of(busy_seconds)] += 1
             rows, seconds, rejected, throttled, shrunk = self.held
             self.held = (
                 rows + num_rows,
@@ -124,9 +133,10 @@ class StageReport:
     def send(self) -> None:
         with self.lock:
             held, self.held = self.held, self.nothing
+            batches, self.batches = dict(self.batches), Tally()
             self.sent_at = time.monotonic()
         if held != self.nothing:
-            self.counter.add.remote(self.stage, *held, peak_bytes())
+            self.counter.add.remote(self.stage, *held, peak_bytes(), batches, REQUESTS.drain())
 
 
 @contextmanager
@@ -138,7 +148,7 @@ def show_progress(counter: Counter, total: int, stage: str) -> Iterator[None]:
 
 
 def _count(counter: Counter, stage: str) -> StageCount:
-    return cast(StageCount, ray.get(counter.snapshot.remote()).get(stage, StageCount()))
+    return WATCH.see(ray.get(counter.snapshot.remote())).get(stage, StageCount())
 
 
 def _speed(count: StageCount) -> str:
@@ -176,12 +186,12 @@ def _print_lines(counter: Counter, total: int, stage: str, done: threading.Event
         is_last = done.wait(1.0)
         for note in ray.get(counter.take_notes.remote()):
             print(note, file=sys.stderr, flush=True)
+        count = _count(counter, stage)
         if is_last:
             return
         if time.monotonic() - printed_at < 10.0:
             continue
         printed_at = time.monotonic()
-        count = _count(counter, stage)
         seconds = count.last_at - count.first_at
         num_done = min(count.num_rows, total)  # work that was lost with a worker counts twice
         left = f", about {seconds / count.num_rows * (total - num_done):.0f} s left" if count.num_rows and seconds else ""

@@ -28,6 +28,7 @@ class Artwork:
     open_set_mass: float
     entropy: float
     needs_review: bool
+    domain_distance: float | None = None
     perception: str | None = None
     cognition: str | None = None
     emotion: str | None = None
@@ -106,6 +107,7 @@ class RunReport:
     checks: Sequence[Check] = ()  # how it compares with the last run
     notice: str | None = None  # what a reader must know before believing a score
     is_model_checked: bool | None = None  # whether engines scored the model's golden set; None: unknown, none was opened to the end
+    num_queued: int = 0  # due, and left for another run
     throttled_seconds: float = 0.0  # of all stages, and of planning and publishing
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -28,7 +28,8 @@ class LossPoint(NamedTuple):
 class Verdict:
     """The candidate against the model that is current, by SRCC on the same held-out artworks.
 
-    `difference` is candidate minus current, `low` to `high` its paired 95 % interval; None where there was nothing to compare with.
+    `difference` is candidate minus current, `low` to `high` its paired interval of `confidence`; None where there was nothing to compare
+    with.
     """
 
     candidate: str
@@ -42,6 +43,9 @@ class Verdict:
     promoted: bool
     why: str  # a sentence
     shadow_uri: str | None
+    look: int = 1  # which comparison on this test set it was
+    confidence: float = 0.95  # of the interval: higher with each look
+    detectable: float | None = None  # the difference that this test set shows four times of five
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class TrainingReport:
     verdict: Verdict | None
     config: Mapping[str, object]
     message: str | None = None  # why the run failed
+    lessons: Mapping[str, int] = field(default_factory=dict)  # kind -> how many there were to learn
+    num_seen: int = 0  # held-out artworks that nothing was judged on: the parent or the current model has seen them
 
     @property
     def num_rejected(self) -> int:

@@ -20,6 +20,13 @@ REJECT_MEANINGS = {
     RejectClass.UNSUPPORTED: "A picture, of a kind that is not decoded.",
     RejectClass.POISON: "The engine, or its whole process, failed on this artwork alone.",
     RejectClass.BAD_SCORES: "The engine returned numbers that are not finite.",
+    RejectClass.NOT_AGREED: "The judge refused every description.",
+    RejectClass.REFUSED: "The provider of the generator or of the judge would not answer.",
+    RejectClass.CUT_OFF: "An answer ended at the most tokens that it may have.",
+    RejectClass.UNPARSED: "An answer is not what was asked for.",
+    RejectClass.WRONG_LANGUAGE: "An answer is in another language than the one asked for.",
+    RejectClass.UNANSWERED: "The provider failed, after every retry.",
+    RejectClass.BUDGET: "What may be spent was spent before this artwork’s turn.",
 }
 
 
@@ -32,7 +39,7 @@ class MetricWords(NamedTuple):
 METRICS = {
     "srcc": MetricWords("SRCC", "Spearman’s rank correlation: do both put the artworks into the same order? 1 for the very same."),
     "plcc": MetricWords("PLCC", "Pearson’s correlation: do the scores lie on a straight line?"),
-    "plcc_fitted": MetricWords("PLCC, fitted", "The same after the customary logistic curve was fitted to the predictions."),
+    "plcc_fitted": MetricWords("PLCC, fitted", "The same after the customary logistic curve, held to rise, was fitted to other artworks."),
     "krcc": MetricWords("KRCC", "Kendall’s rank correlation: of all pairs, those in the same order less those in the opposite one."),
     "mae": MetricWords("MAE", "The mean distance to the human score, in points.", is_error=True),
     "rmse": MetricWords("RMSE", "The root of the mean squared distance, in points: large misses weigh more.", is_error=True),

@@ -15,14 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from artquant.core.errors import RunFailed
-from artquant.core.schema import ARTWORK_ID, ETAG, REASON, REJECT_CLASS, URI, Reason, reject_schema, score_schema
+from artquant.core.schema import ARTWORK_ID, ETAG, REASON, REJECT_CLASS, URI, Reason, reject_schema
 from artquant.results import layout
 from artquant.results.claims import Intent
 from artquant.results.datafiles import DataFiles
 from artquant.results.ledger import PART_CRITIQUE, PART_SCORE, SCORED, content_of, ledger_schema, merged
 from artquant.results.plan import Plan
 from artquant.results.rewrite import LeavingWriter, Rewritten, rewrite
-from artquant.results.rows import split
+from artquant.results.rows import SCORES, RowKind, split
 from artquant.results.shards import ShardRecord, check_ids, read_shard
 from artquant.results.snapshots import DataFile, Snapshot, views_of
 from artquant.results.source import Source, collection_of
@@ -42,6 +42,7 @@ class Scoring:
     source: Source
     critique: bool
     is_content_known: bool
+    rows: RowKind = SCORES
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,9 @@ class _Shards:
             planned = self.plan.table(number)  # the same artworks in the same order
             for name in self.plan.carry:
                 outcomes = outcomes.append_column(name, planned.column(name))
-            scores, rejects = split(outcomes, self.plan.carry)
+            scores, rejects = split(outcomes, self.plan.carry, self.scoring.rows)
             self.on_shard(scores, rejects)
-            self.files["scores"].add(scores)
+            self.files[self.scoring.rows.name].add(scores)
             self.files["rejects"].add(rejects)
             self._supersede(outcomes, planned.column(ETAG))
             self.counts["scored"] += scores.num_rows
@@ -97,7 +98,7 @@ class _Shards:
         if self.scoring.is_content_known:
             is_again = pc.or_(is_forced, pc.equal(reason, Reason.CRITIQUE.value))
             may_be_there = pc.and_(may_be_there, pc.or_(is_again, pc.not_equal(outcomes.column(ETAG), planned)))
-        self.leaving["scores"].add(outcomes.filter(pc.and_(may_be_there, is_score)))
+        self.leaving[self.scoring.rows.name].add(outcomes.filter(pc.and_(may_be_there, is_score)))
         self.leaving["rejects"].add(outcomes.filter(is_forced))
 
     def _rows(self, outcomes: pa.Table, planned: pa.Table) -> pa.Table:
@@ -141,7 +142,7 @@ def build(
             return DataFiles(store, intent.work, kind, schema, max_rows=size, run_id=intent.run_id, view_of=view_of, path=folder / kind)
 
         files: dict[layout.Kind, DataFiles] = {
-            "scores": files_of("scores", score_schema(plan.carry)),
+            scoring.rows.name: files_of(scoring.rows.name, scoring.rows.schema(plan.carry)),
             "rejects": files_of("rejects", reject_schema()),
         }
         leaving: dict[layout.Kind, LeavingWriter] = {kind: LeavingWriter(kind, folder / f"leaving-{kind}") for kind in files}
@@ -156,7 +157,7 @@ def build(
             one.close()
         key = layout.data_key(intent.work, "ledger", 0)
         store.put_file(key, folder / "ledger")
-        made = (*files["scores"].files, *files["rejects"].files)
+        made = (*files[scoring.rows.name].files, *files["rejects"].files)
         rewritten = rewrite(
             store,
             parent.files if parent else (),

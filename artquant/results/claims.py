@@ -23,6 +23,7 @@ from artquant.results import layout
 from artquant.storage.store import Conflict, FetchError, Store
 
 BEAT_SECONDS = 10.0
+NOTHING_DUE = "nothing was due"  # why a claim ended
 
 
 @dataclass(frozen=True)

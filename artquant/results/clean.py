@@ -63,8 +63,7 @@ def clean(store: Store, older_than: timedelta = timedelta(hours=48)) -> int:
         return 0
     now, limit = time_of(store), max(older_than, 2 * longest_run(store, last)) if older_than else older_than
     needed, num_deleted = needed_by(store, last), 0
-    listed = [info.key for folder in (f"{layout.ROOT}/runs", layout.INTENTS) for info in store.list(folder)]
-    candidates = iter([key for key in listed if not needed.holds(key)])
+    candidates = iter(_unneeded(store, needed))
     while batch := list(islice(candidates, BATCH)):
         newest = head(store)
         if newest and newest.number != last.number:
@@ -74,6 +73,17 @@ def clean(store: Store, older_than: timedelta = timedelta(hours=48)) -> int:
         store.delete(doomed)
         num_deleted += len(doomed)
     return num_deleted
+
+
+def _unneeded(store: Store, needed: Needed) -> list[str]:
+    listed = [info.key for folder in (f"{layout.ROOT}/runs", layout.INTENTS) for info in store.list(folder)]
+    return [key for key in listed if not needed.holds(key)]
+
+
+def count_unneeded(store: Store) -> int:
+    """Return how many objects nothing needs, those too that are too young to be deleted."""
+    last = head(store)
+    return len(_unneeded(store, needed_by(store, last))) if last else 0
 
 
 def longest_run(store: Store, last: Snapshot) -> timedelta:

@@ -4,19 +4,21 @@
 snapshot for whoever reads by glob, and `CURRENT` is a hint for people: both are repaired, never trusted.
 """
 
+import hashlib
 import re
 from collections.abc import Collection
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import quote
 
 CURRENT = "CURRENT"
-RESULT_FOLDERS = ("scores", "rejects", "runs", "evaluations", "_artquant")  # no collection lies in one of these
+RESULT_FOLDERS = ("scores", "descriptions", "rejects", "runs", "evaluations", "_artquant")  # no collection lies in one of these
 ROOT = "_artquant"
 FORMAT = f"{ROOT}/format.json"
 PROBE, PROBE_FOLDER = f"{ROOT}/probe.json", f"{ROOT}/probe"  # what the store keeps of what publishing rests on
 SNAPSHOTS, INTENTS = f"{ROOT}/snapshots", f"{ROOT}/intents"
-Kind = Literal["scores", "rejects"]
+Kind = Literal["scores", "descriptions", "rejects"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def run_key(run_id: str, name: str) -> str:
@@ -88,10 +90,15 @@ def data_key(work: str, name: str, number: int) -> str:
     return f"{work_prefix(work)}/data/{name}-{number:05d}.parquet"
 
 
+def answers_prefix(artwork_id: str) -> str:
+    """Return where a describe job keeps what models answered about an artwork: none of its letters, whatever they are."""
+    return f"{ROOT}/answers/{hashlib.sha256(artwork_id.encode()).hexdigest()[:16]}"
+
+
 def view_key(kind: Kind, model_id: str, run_date: date, run_id: str, number: int, snapshot: int) -> str:
     """`scores/model=artquant-tiny/run_date=2026-11-21/part-<run_id>-00000.s7.parquet`; rejects have no model partition. The snapshot that
     brings a file in is part of its name: a name is used once."""
-    model = f"model={quote(model_id, safe='')}/" if kind == "scores" else ""
+    model = f"model={quote(model_id, safe='')}/" if kind != "rejects" else ""
     return f"{kind}/{model}run_date={run_date.isoformat()}/part-{run_id}-{number:05d}.s{snapshot}.parquet"
 
 

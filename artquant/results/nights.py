@@ -24,12 +24,14 @@ from artquant.core.identity import Identity
 from artquant.results import layout
 from artquant.results.adopt import adopt
 from artquant.results.build import Built, Scoring, build, ledger_of
-from artquant.results.catalog import Source, read_catalog
-from artquant.results.claims import Intent, beating, claim, end, is_ended, last_intent, withdrawn_if_refused
+from artquant.results.catalog import Source, listed_catalog, read_catalog
+from artquant.results.claims import NOTHING_DUE, Intent, beating, claim, end, is_ended, last_intent, withdrawn_if_refused
 from artquant.results.gates import NOT_JUDGED, Judged, documents, hold_if_beyond
 from artquant.results.ledger import Night, scorer_digest
 from artquant.results.listing import Watch, known_ranges
 from artquant.results.plan import Draft, Plan, PlanSummary, draft_plan, store_plan
+from artquant.results.queue import Queue, next_in_line, scores_of
+from artquant.results.rows import SCORES, RowKind
 from artquant.results.shards import ShardRecord, missing, records
 from artquant.results.snapshots import Snapshot, Superseded, check_format, commit, following, mark_format, with_files
 from artquant.results.trust import Trust, remember
@@ -40,7 +42,8 @@ from artquant.storage.store import Store
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What decides a run's rows. `others`: further settings that do, as JSON values. Two forced runs are asked alike: what makes them two
-    is the snapshot that each is to follow."""
+    is the snapshot that each is to follow. `room` and `queue`: what there is time for tonight, the first artworks by id or the texts whose
+    turn it is; who goes on with a broken run does what was planned, whatever the time."""
 
     source: Source
     identity: Identity
@@ -50,6 +53,10 @@ class Asked:
     force: bool = False
     others: Mapping[str, Any]
     accept_rolled_back: bool = False
+    room: int | None = None
+    queue: Queue | None = None
+    rows: RowKind = SCORES
+    catalog: Callable[[], Iterator[pa.Table]] | None = None  # of a job that lists its artworks itself, in place of the source
 
     @property
     def digest(self) -> str:
@@ -61,7 +68,7 @@ class Asked:
             sorted(self.retry),
             self.critique,
             self.force,
-            dict(self.others),
+            dict(self.others) | ({"queue": True} if self.queue else {}),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
@@ -110,9 +117,14 @@ def opened(store: Store) -> Snapshot | None:
 
 def draft(store: Store, parent: Snapshot | None, asked: Asked, folder: Path, watch: Watch = iter) -> Draft:
     """Return the plan, on this machine only."""
-    source = asked.source
+    source, queue = asked.source, asked.queue
+    limit = min((bound for bound in (asked.limit, asked.room) if bound is not None), default=None)
+    only = next_in_line(scores_of(store, parent), asked.identity, queue) if queue else None
+    if asked.catalog:
+        with listed_catalog(asked.catalog(), source) as catalog:
+            return draft_plan(catalog, store, parent, asked.night(parent), folder, limit, source.carry, only)
     with read_catalog(source, watch, lambda: known_ranges(store, parent.ledger if parent else ())) as catalog:
-        return draft_plan(catalog, store, parent, asked.night(parent), folder, asked.limit, source.carry)
+        return draft_plan(catalog, store, parent, asked.night(parent), folder, limit, source.carry, only)
 
 
 def refuse_quarantined(store: Store, parent: Snapshot | None, asked: Asked) -> None:
@@ -154,7 +166,7 @@ def claimed(
             with tempfile.TemporaryDirectory(prefix="artquant-plan-") as folder, withdrawn_if_refused(store, intent):
                 made = draft(store, parent, asked, Path(folder), watch)
                 if not made.summary.num_planned:
-                    end(store, intent, "nothing was due")
+                    end(store, intent, NOTHING_DUE)
                     yield made.summary
                     return
                 mark_format(store)
@@ -193,6 +205,7 @@ def assemble(work: Work, on_shard: Callable[[pa.Table, pa.Table], None]) -> Buil
         source=asked.source,
         critique=asked.critique,
         is_content_known="manifest" not in kinds,
+        rows=asked.rows,
     )
     return build(work.store, work.parent, work.intent, work.plan, done, work.presence, scoring, on_shard)
 

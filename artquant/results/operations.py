@@ -144,7 +144,7 @@ def forget(store: Store, artwork_ids: Collection[str]) -> Forgot:
         folder = Path(name)
         pq.write_table(pa.table({ARTWORK_ID: ids}), folder / "ids", row_group_size=WINDOW_ROWS)
         leaving = Leaving(folder / "ids")
-        everywhere: dict[layout.Kind, Leaving] = {"scores": leaving, "rejects": leaving}
+        everywhere = dict.fromkeys(layout.KINDS, leaving)
         rewritten = rewrite(store, last.files, everywhere, work=work, snapshot=last.number + 1, taken=views_of(last))
         files, removed = with_files(last, rewritten.of(last.files), last.number + 1)
         ledger = layout.data_key(work, "ledger", 0)
@@ -153,6 +153,7 @@ def forget(store: Store, artwork_ids: Collection[str]) -> Forgot:
         snapshot = commit_or_lose(
             store, following(last, "forget", last.run_id, work, files=files, removed=removed, ledger=(*last.ledger, ledger))
         )
+        store.delete([info.key for name in ids.to_pylist() for info in store.list(layout.answers_prefix(name))])
         return Forgot(snapshot, rewritten.num_rows, _delete_rows(store, snapshot, leaving))
 
 
@@ -170,7 +171,7 @@ def _delete_rows(store: Store, last: Snapshot, leaving: Leaving) -> tuple[str, .
             doomed.append(info.key)
             runs |= found
     pages = [run_id for run_id in sorted(runs) if store.exists(layout.run_key(run_id, "report.html"))]
-    store.delete([layout.run_key(run_id, name) for run_id in runs for name in ("report.html", "rejects.parquet")])
+    store.delete([layout.run_key(run_id, name) for run_id in runs for name in ("report.html", "rejects.parquet", "check.csv")])
     store.delete(doomed)
     return tuple(pages)
 

@@ -96,10 +96,13 @@ def draft_plan(
     folder: Path,
     limit: int | None = None,
     carry: Sequence[str] = (),
+    only: pa.Array | None = None,
 ) -> Draft:
     """Compare the catalog with the ledger of `parent`, range by range, in memory that does not grow with either. Writes nothing to the
-    store. `limit`: plan no more than so many artworks, the first by id."""
+    store. `limit`: plan no more than so many artworks, the first by id; `only`: nothing but the texts of these artworks. What is due and
+    is not planned for that is counted as `queued`."""
     counts: Counter[str] = Counter()
+    num_due = 0
     presence: list[pa.Table] = []
     writer = _PlanWriter(folder / "plan.parquet", plan_schema(carry))
     with ExitStack() as stack:
@@ -109,11 +112,16 @@ def draft_plan(
             due, went = decide(tables[0], merged(tables[1:]), night, counts)
             presence.append(went)
             if due is not None and due.num_rows:
-                writer.add(due.slice(0, None if limit is None else max(0, limit - writer.num_rows)))
-    if limit is not None:
+                if only is not None:
+                    due = due.filter(pc.equal(due.column(REASON), Reason.CRITIQUE.value))
+                num_due += due.num_rows
+                chosen = due if only is None else due.filter(pc.is_in(due.column(ARTWORK_ID), only))
+                writer.add(chosen.slice(0, None if limit is None else max(0, limit - writer.num_rows)))
+    if limit is not None or only is not None:
         for reason in Reason:
             counts.pop(reason.value, None)
         counts.update(writer.reasons)
+        counts["queued"] = num_due - writer.num_rows
     reasons = {reason.value: counts.pop(reason.value) for reason in Reason if counts[reason.value]}
     summary = PlanSummary(writer.num_rows, writer.num_bytes, writer.num_shards, reasons, dict(+counts))
     return Draft(folder / "plan.parquet", pa.concat_tables([ledger_schema().empty_table(), *presence]), summary)

@@ -14,9 +14,10 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from artquant.core.errors import UserError
-from artquant.core.schema import ARTWORK_ID, SCORED_AT, score_schema
+from artquant.core.schema import ARTWORK_ID
 from artquant.results import layout
 from artquant.results.ledger import FORGOTTEN, GONE, PART_PRESENCE
+from artquant.results.rows import KINDS, SCORES, RowKind
 from artquant.results.snapshots import Snapshot, check_format, head, read_snapshot
 from artquant.storage.store import Store, open_store
 
@@ -49,6 +50,11 @@ def snapshot_of(store: Store, as_of: int | None = None) -> Snapshot:
     return found
 
 
+def kind_of(snapshot: Snapshot) -> RowKind:
+    """Return what an output holds: the scores of one job, or the descriptions of another."""
+    return next((KINDS[file.kind] for file in (*snapshot.files, *snapshot.removed) if file.kind in KINDS), SCORES)
+
+
 def open_snapshot(uri: str, as_of: int | None = None) -> pyarrow.dataset.Dataset:
     """Return the score rows of a snapshot, exactly and repeatably: every identity that was ever scored, one row each. A column that was
     carried is null in the rows of runs that did not.
@@ -56,19 +62,21 @@ def open_snapshot(uri: str, as_of: int | None = None) -> pyarrow.dataset.Dataset
     Raises UserError where there is no such snapshot.
     """
     snapshot = snapshot_of(open_store(uri), as_of)
+    kind = kind_of(snapshot)
     files, root = filesystem(uri)
-    paths = [f"{root}/{file.data}" for file in snapshot.files if file.kind == "scores"]
+    paths = [f"{root}/{file.data}" for file in snapshot.files if file.kind == kind.name]
     handler = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(files))
     if not paths:
-        return pyarrow.dataset.dataset(score_schema(snapshot.carried).empty_table())
-    return pyarrow.dataset.dataset(paths, schema=score_schema(snapshot.carried), filesystem=handler, format="parquet")
+        return pyarrow.dataset.dataset(kind.schema(snapshot.carried).empty_table())
+    return pyarrow.dataset.dataset(paths, schema=kind.schema(snapshot.carried), filesystem=handler, format="parquet")
 
 
 def latest_rows(uri: str, as_of: int | None = None) -> pa.Table:
     """Return one score row an artwork, the last one scored; none of those that are gone from their collection. It is held in memory."""
     store = open_store(uri)
     snapshot = snapshot_of(store, as_of)
-    table = open_snapshot(uri, as_of).to_table().sort_by([(ARTWORK_ID, "ascending"), (SCORED_AT, "ascending")])
+    time = kind_of(snapshot).time
+    table = open_snapshot(uri, as_of).to_table().sort_by([(ARTWORK_ID, "ascending"), (time, "ascending")])
     gone: dict[str, bool] = {}
     for key in snapshot.ledger:
         presence = pq.read_table(store.open_input(key), columns=[ARTWORK_ID, "status"], filters=[("part", "=", PART_PRESENCE)]).to_pylist()
@@ -96,14 +104,15 @@ def export_delta(uri: str) -> tuple[str, int]:
         raise UserError("The Delta export needs deltalake: pip install deltalake.") from error
     store = open_store(uri)
     snapshot, target, options = snapshot_of(store), store.uri_of(layout.ROOT), storage_options()
+    kind = kind_of(snapshot)
     if not DeltaTable.is_deltatable(target, storage_options=options):
-        DeltaTable.create(target, score_schema(snapshot.carried).remove_metadata(), storage_options=options)
+        DeltaTable.create(target, kind.schema(snapshot.carried).remove_metadata(), storage_options=options)
     table = DeltaTable(target, storage_options=options)
     if lacking := [name for name in snapshot.carried if name not in {field.name for field in table.schema().fields}]:
         table.alter.add_columns([Field(name, PrimitiveType("string")) for name in lacking])
     if (table.transaction_version(APP_ID) or 0) >= snapshot.number:
         return target, snapshot.number
-    wanted = {file.data.removeprefix(f"{layout.ROOT}/"): file for file in snapshot.files if file.kind == "scores"}
+    wanted = {file.data.removeprefix(f"{layout.ROOT}/"): file for file in snapshot.files if file.kind == kind.name}
     present = {str(path) for path in table.get_add_actions(flatten=True)["path"].to_pylist()}
     now = int(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [

@@ -20,8 +20,10 @@ from artquant.storage.store import Store
 
 IDENTITY = "identity"
 # What sets a row of an artwork apart from its other rows; a reject does not hold more than this.
+_APART = (ETAG, MODEL_DIGEST, PROMPT_DIGEST, PREPROCESSING_DIGEST, DTYPE)
 _COLUMNS: Mapping[layout.Kind, tuple[str, ...]] = {
-    "scores": (ETAG, MODEL_DIGEST, PROMPT_DIGEST, PREPROCESSING_DIGEST, DTYPE),
+    "scores": _APART,
+    "descriptions": _APART,
     "rejects": (ETAG, MODEL_ID),
 }
 

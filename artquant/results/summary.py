@@ -19,6 +19,7 @@ from artquant.core.schema import (
     ARTWORK_ID,
     CRITIQUE_PARTS,
     CRITIQUE_STATUS,
+    DOMAIN_DISTANCE,
     ENTROPY,
     HEIGHT,
     LEVEL,
@@ -177,6 +178,7 @@ def _artwork(rows: Columns, row: int) -> Artwork:
         open_set_mass=float(rows[OPEN_SET_MASS][row]),
         entropy=float(rows[ENTROPY][row]),
         needs_review=bool(rows[NEEDS_REVIEW][row]),
+        domain_distance=rows[DOMAIN_DISTANCE][row] if DOMAIN_DISTANCE in rows else None,
         **critique,  # type: ignore[arg-type]
     )
 

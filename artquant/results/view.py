@@ -11,8 +11,9 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from artquant.core.schema import reject_schema, score_schema
+from artquant.core.schema import reject_schema
 from artquant.results import layout
+from artquant.results.rows import KINDS
 from artquant.results.snapshots import DataFile, Snapshot, head, point_current
 from artquant.storage.store import Conflict, Store
 
@@ -20,7 +21,7 @@ from artquant.storage.store import Conflict, Store
 @cache
 def tombstone(kind: layout.Kind) -> bytes:
     """Return a Parquet file without rows, of the kind's schema."""
-    schema = score_schema() if kind == "scores" else reject_schema()
+    schema = KINDS[kind].schema() if kind in KINDS else reject_schema()
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink)
     return bytes(sink.getvalue())
@@ -32,7 +33,8 @@ def repair(store: Store) -> Snapshot | None:
         last = head(store)
         if last is None:
             return None
-        present = {info.key: info.size_bytes for folder in ("scores", "rejects") for info in store.list(folder)}
+        folders = dict.fromkeys(("scores", "rejects", *(file.kind for file in (*last.files, *last.removed))))
+        present = {info.key: info.size_bytes for folder in folders for info in store.list(folder)}
         for file in last.removed:
             _bury(store, file, present.get(file.view))
         for file in last.files:

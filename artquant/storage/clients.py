@@ -20,6 +20,7 @@ from artquant.storage.budget import BUDGET
 from artquant.storage.errors import BROKEN_OFF, Changed, classify, store_errors
 from artquant.storage.local import Listed
 from artquant.storage.patience import PATIENCE_SECONDS
+from artquant.storage.requests import OK, REQUESTS
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -161,6 +162,7 @@ class S3:
         try:
             for page in self._pages(root, after):
                 BUDGET.take()
+                REQUESTS.add("list", OK)
                 for meta in page:
                     path, size, etag = meta["path"], meta["size"], etag_of(meta)
                     last = path
@@ -221,6 +223,7 @@ class S3:
         try:
             for page in pages:
                 BUDGET.take()
+                REQUESTS.add("list", OK)
                 for entry in page.get("Contents", ()):
                     if entry["Size"] or not entry["Key"].endswith("/"):
                         yield entry["Key"], entry["Size"], entry["ETag"].strip('"')

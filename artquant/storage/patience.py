@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 from artquant.core.schema import RejectClass
 from artquant.storage.budget import BUDGET
 from artquant.storage.errors import NO_CONNECTION, Changed, classify, is_conflict, store_errors, write_errors
+from artquant.storage.requests import CONFLICT, OK, REQUESTS
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 120.0
@@ -48,9 +49,15 @@ class Exhausted(Exception):
 
 
 def patiently(
-    call: Callable[[int], T], outage: Outage, *, attempts: int = 1, patience_seconds: float, is_repeatable: bool = True
+    call: Callable[[int], T],
+    outage: Outage,
+    *,
+    attempts: int = 1,
+    patience_seconds: float,
+    is_repeatable: bool = True,
+    operation: str = "probe",
 ) -> tuple[T, int]:
-    """Return the result of `call(attempt)` and the attempts it took (1, 2, ...).
+    """Return the result of `call(attempt)` and the attempts it took (1, 2, ...). Each is counted under `operation`.
 
     THROTTLED and TIMEOUT are tried again until both `attempts` and `patience_seconds` are used up, or the store has been away for that
     long; DENIED once (some stores say so under load). Between two tries lie 0 to 0.2 * 2^attempt seconds, at most 5. What is not
@@ -64,6 +71,7 @@ def patiently(
             result = call(attempt)
         except store_errors() as error:
             reject_class, message = classify(error)
+            REQUESTS.add(operation, CONFLICT if is_conflict(error) else reject_class.value)
             if reject_class is RejectClass.DENIED:
                 num_denied += 1
                 is_final = num_denied > 1 or not is_repeatable or attempts == 1 and patience_seconds == 0
@@ -82,6 +90,7 @@ def patiently(
                 raise Exhausted(error, attempt) from error
         else:
             outage.ended()
+            REQUESTS.add(operation, OK)
             return result, attempt
         pause = random.uniform(0, min(_MAX_WAIT_SECONDS, 0.2 * 2 ** min(attempt, 10)))  # full jitter: no two come back together
         if reject_class is RejectClass.THROTTLED:

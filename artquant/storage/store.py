@@ -159,7 +159,7 @@ class Store:
     def get_with_etag(self, key: str) -> tuple[bytes, str]:
         """Return the bytes and the etag they belong to. Raises FetchError, after PATIENCE_SECONDS if the failure may pass."""
         with self._reading(key) as path:
-            return self._patiently(lambda attempt: self._backend.get(path, attempt, PATIENCE_SECONDS))
+            return self._patiently("get", lambda attempt: self._backend.get(path, attempt, PATIENCE_SECONDS))
 
     def fetch(
         self,
@@ -186,18 +186,18 @@ class Store:
         with self._reading(key) as path:
             if not self._backend.is_remote:
                 return Fetched(*get(1), 1)
-            (data, version), used = patiently(get, self._outage, attempts=attempts, patience_seconds=patience_seconds)
+            (data, version), used = patiently(get, self._outage, attempts=attempts, patience_seconds=patience_seconds, operation="get")
             return Fetched(data, version, used)
 
     def head(self, key: str) -> ObjectInfo:
         """Return the object's key, size and etag. Raises FetchError."""
         with self._reading(key) as path:
-            return ObjectInfo(key, *self._patiently(lambda attempt: self._backend.head(path, attempt)))
+            return ObjectInfo(key, *self._patiently("head", lambda attempt: self._backend.head(path, attempt)))
 
     def modified_at(self, key: str) -> datetime:
         """Return when the object was written, by the store's clock. Raises FetchError."""
         with self._reading(key) as path:
-            return self._patiently(lambda attempt: self._backend.modified_at(path, attempt))
+            return self._patiently("head", lambda attempt: self._backend.modified_at(path, attempt))
 
     def exists(self, key: str) -> bool:
         try:
@@ -213,7 +213,7 @@ class Store:
 
         def read_range(start: int, length: int) -> bytes:
             with self._reading(key) as path:
-                return self._patiently(lambda attempt: self._backend.get_range(path, start, length, attempt))
+                return self._patiently("get", lambda attempt: self._backend.get_range(path, start, length, attempt))
 
         return io.BufferedReader(Ranges(read_range, self.head(key).size_bytes), _READ_AHEAD_BYTES)
 
@@ -221,7 +221,7 @@ class Store:
         """Write the whole object or nothing, and return its etag. Raises UserError."""
         with self._doing(f"write {self.uri_of(key)}"):
             path = self._path(key)
-            return self._patiently(lambda attempt: self._backend.put(path, data, attempt))
+            return self._patiently("put", lambda attempt: self._backend.put(path, data, attempt))
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> str:
         """Do as `put`, from a file of up to 160 GB, in parts of 16 MiB."""
@@ -233,20 +233,20 @@ class Store:
         An attempt without an answer is tried again; an object that is there then, with these very bytes, is this call's own.
         """
         with self._doing(f"write {self.uri_of(key)}"):
-            return self._patiently(sure_creation(self._backend, self._path(key), data))
+            return self._patiently("create", sure_creation(self._backend, self._path(key), data))
 
     def put_if_match(self, key: str, data: bytes, etag: str) -> str:
         """Replace the version `etag` and return the new etag, or raise Conflict if the object is gone or has another version."""
         with self._doing(f"write {self.uri_of(key)}"):
             path = self._path(key)
-            return self._patiently(lambda attempt: self._backend.replace(path, data, etag, attempt), is_repeatable=False)
+            return self._patiently("replace", lambda attempt: self._backend.replace(path, data, etag, attempt), False)
 
     def delete(self, keys: str | Iterable[str]) -> None:
         """Delete the objects; those that are gone already are no error. Raises UserError."""
         paths = map(self._path, [keys] if isinstance(keys, str) else keys)
         with self._doing(f"delete below {self.uri}"):
             while batch := list(islice(paths, 1000)):
-                self._patiently(lambda attempt, batch=batch: self._backend.delete(batch, attempt))  # type: ignore[misc]
+                self._patiently("delete", lambda attempt, batch=batch: self._backend.delete(batch, attempt))  # type: ignore[misc]
 
     def check_readable(self) -> None:
         """Raise UserError, within some 10 s, if the store cannot be listed or is a single object. An empty one is readable."""
@@ -261,10 +261,10 @@ class Store:
         with self._doing(f"write to {self.uri}"):
             self._briefly(lambda: self._backend.probe_write(path))
 
-    def _patiently(self, call: Callable[[int], T], is_repeatable: bool = True) -> T:
+    def _patiently(self, operation: str, call: Callable[[int], T], is_repeatable: bool = True) -> T:
         if not self._backend.is_remote:  # a disk's failure does not pass
             return call(1)
-        return patiently(call, self._outage, patience_seconds=PATIENCE_SECONDS, is_repeatable=is_repeatable)[0]
+        return patiently(call, self._outage, patience_seconds=PATIENCE_SECONDS, is_repeatable=is_repeatable, operation=operation)[0]
 
     def _briefly(self, call: Callable[[], T]) -> T:
         return briefly(call) if self._backend.is_remote else call()

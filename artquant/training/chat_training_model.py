@@ -15,8 +15,8 @@ from artquant.training.vision_warmup import VisionWarmup
 class ChatTrainingModel(TrainingModel):
     """Each example is a sequence with a picture of its own, however many an artwork has."""
 
-    def __init__(self, model: Any, processor: ChatProcessor, prompt: str):
-        super().__init__(model, processor.level_token_ids(prompt), vision_warmup=None)
+    def __init__(self, model: Any, processor: ChatProcessor, prompt: str, level_values: tuple[float, ...] | None = None):
+        super().__init__(model, processor.level_token_ids(prompt), None, level_values)
         self.processor, self.asked = processor, processor.encode_prompt(prompt)
 
     def forward(self, batch: Batch, with_text_loss: bool, return_probabilities: bool = False) -> dict[str, torch.Tensor]:
@@ -44,8 +44,10 @@ class ChatTrainingModel(TrainingModel):
         return self.model(**inputs, use_cache=False).logits[:, places]
 
 
-def make_training_model(network: Network, vision_warmup: VisionWarmup | None) -> TrainingModel:
+def make_training_model(network: Network, vision_warmup: VisionWarmup | None, ranks: bool = False) -> TrainingModel:
+    """Make the training model; with `ranks` it has the loss between artworks too."""
     prompt, processor = network.prompts.score, network.processor
+    level_values = tuple(network.prompts.level_values) if ranks else None
     if isinstance(processor, ChatProcessor):
-        return ChatTrainingModel(network.model, processor, prompt)
-    return TrainingModel(network.model, processor.level_token_ids(prompt), vision_warmup)
+        return ChatTrainingModel(network.model, processor, prompt, level_values)
+    return TrainingModel(network.model, processor.level_token_ids(prompt), vision_warmup, level_values)

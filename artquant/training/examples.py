@@ -34,9 +34,17 @@ class ExampleBuilder:
 
     def __init__(self, processor: MPLUGOwl2Processor | ChatProcessor, prompts: Prompts, parts: Sequence[str], max_length: int):
         self.processor, self.prompts, self.parts, self.max_length = processor, prompts, tuple(parts), max_length
-        asked = (prompts.score, *prompts.critique.values())
+        asked = (prompts.score, *(prompts.by_part[part] for part in self.parts))
         self.prefixes = {prompt: processor.encode_prompt(prompt) for prompt in asked}
         self.words = {prompt: processor.encode_answer(prompt) for prompt in asked}
+
+    def answer(self, prompt: str, answer: str) -> Example:
+        """Make the example of any prompt, and of an answer that begins with a space."""
+        self.prefixes[prompt], self.words[prompt] = self.processor.encode_prompt(prompt), self.processor.encode_answer(prompt)
+        try:
+            return self._example(prompt, answer)
+        finally:
+            del self.prefixes[prompt], self.words[prompt]
 
     def examples(self, row: Mapping[str, Any]) -> list[Example]:
         """Make the examples of a row with `score` and the texts, any of which may be None."""
@@ -44,7 +52,8 @@ class ExampleBuilder:
         if row.get("score") is not None:
             level = str(self.prompts.scale.level(np.array([row["score"]]))[0])
             made.append(self._example(self.prompts.score, f" {level}.", is_score=True))
-        made += [self._example(self.prompts.critique[part], f" {row[part].strip()}") for part in self.parts if row.get(part)]
+        texts = {part: (row.get(part) or "").strip() for part in self.parts}
+        made += [self._example(self.prompts.by_part[part], f" {text}") for part, text in texts.items() if text]
         return made
 
     def _example(self, prompt: str, answer: str, is_score: bool = False) -> Example:
@@ -110,8 +119,9 @@ def collate(
     )
 
 
-def vocabulary(rows: Sequence[Mapping[str, Any]], prompts: Prompts) -> list[str]:
-    """Return the texts to train a tokenizer on."""
-    texts = [row[part] for row in rows for part in prompts.critique if row.get(part)]
-    questions = [prompt.replace(IMAGE_PLACEHOLDER, " ") for prompt in (prompts.score, *prompts.critique.values())]
+def vocabulary(rows: Sequence[Mapping[str, Any]], prompts: Prompts, parts: Sequence[str] = ()) -> list[str]:
+    """Return the texts to train a tokenizer on: the critique's, which the model is asked for in any case, and those of `parts`."""
+    asked = {part: prompt for part, prompt in prompts.by_part.items() if part in prompts.critique or part in parts}
+    texts = [row[part] for row in rows for part in asked if row.get(part)]
+    questions = [prompt.replace(IMAGE_PLACEHOLDER, " ") for prompt in (prompts.score, *asked.values())]
     return texts + (questions + [f" {level}." for level in LEVELS]) * 20

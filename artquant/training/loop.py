@@ -16,21 +16,21 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from artquant.agreement.metrics import plcc, srcc
 from artquant.core.errors import RunFailed
 from artquant.core.memory import keep_freed_memory
-from artquant.core.scale import Scale, estimate_distribution
 from artquant.core.schema import ARTWORK_ID
 from artquant.storage.store import open_store
 from artquant.training.chat_training_model import make_training_model
 from artquant.training.data import Pictures, Task
 from artquant.training.examples import ExampleBuilder, collate
+from artquant.training.lessons import parts_of, soft_labels
 from artquant.training.network import make_network
 from artquant.training.order import step_rows
+from artquant.training.roles import add_dialogues
 from artquant.training.schedule import learning_rate, optimizer_of
 from artquant.training.state import History, RunState, with_validation
 from artquant.training.training_model import example_counts, total_loss
 from artquant.training.vision_warmup import VisionWarmup, initialise_patches
 
 MAX_BAD_STEPS = 5
-MIN_SIGMA = 0.25
 _SEEN_FIRST = 1500  # pictures whose patches a network from nothing starts from
 
 
@@ -55,9 +55,11 @@ class Worker:
         self.rows = task.train.to_pylist()
         self.network = make_network(task.spec, task.checkpoint, self.rows)
         prompts, self.image_size = self.network.prompts, self.network.image_size
-        builder = ExampleBuilder(self.network.processor, prompts, task.spec.loss.parts, self.network.max_length)
+        builder = ExampleBuilder(self.network.processor, prompts, parts_of(task.spec.loss, self.rows), self.network.max_length)
         self.examples = [builder.examples(row) for row in self.rows]
-        self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss.sigma)
+        if task.spec.loss.roles:
+            add_dialogues(self.examples, builder, self.rows, task.spec.fit.seed)
+        self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss)
         self.state = RunState(open_store(task.output_uri), task.run_id)
         self.history = self._history()
         keep = task.spec.fit.keep_in_memory_mb << 20
@@ -65,14 +67,14 @@ class Worker:
         judged = task.validation.to_pylist()[: task.spec.fit.validation_limit]
         self.judged_scores = np.array([row["score"] for row in judged])
         self.judged_examples = [builder.examples({"score": row["score"]}) for row in judged]
-        self.judged_targets = soft_labels(judged, prompts.scale, task.spec.loss.sigma)
+        self.judged_targets = soft_labels(judged, prompts.scale, task.spec.loss)
         self.judged = Pictures(task.pictures, [row[ARTWORK_ID] for row in judged], self.image_size, 1 << 62).kept
         self.warmup_steps = task.spec.vision_warmup.steps
         self.num_steps = self.warmup_steps + task.num_steps
         vision_warmup = VisionWarmup(self.network.model, task.train, task.spec.vision_warmup.columns) if self.warmup_steps else None
         if task.checkpoint is None and self.history.last_step is None:
             initialise_patches(self.network.model, self._first_pictures())
-        self.bare = make_training_model(self.network, vision_warmup).to(device)
+        self.bare = make_training_model(self.network, vision_warmup, ranks=self.spec.loss.rank > 0).to(device)
         self.training_model = self._wrapped()
         self.optimizer = optimizer_of(self.bare, task.spec.fit)
         if self.history.last_step is not None:
@@ -116,6 +118,7 @@ class Worker:
             "description": self.spec.loss.description,
             "answer": self.spec.loss.score,
             "level": self.spec.loss.score,
+            "rank": self.spec.loss.rank,
             "vision_warmup": 1.0,
         }
         totals: dict[str, float] = {}
@@ -143,7 +146,7 @@ class Worker:
         score = {"score": totals["answer"] + totals["level"]} if with_text_loss else {}
         return {
             name: totals[name]
-            for name in ("description", "vision_warmup")
+            for name in ("description", "rank", "vision_warmup")
             if name in totals and (with_text_loss or name == "vision_warmup")
         } | score
 
@@ -281,16 +284,3 @@ class Worker:
 
 _OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
 _LOADING = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, strict=False)
-
-
-def soft_labels(rows: list[dict[str, Any]], scale: Scale, sigma: float) -> np.ndarray:
-    """Return (rows, 5) float64 targets by score-based distribution estimation (ArtQuant, section 3); zero where a row has no score.
-
-    A row's own sigma counts if it has one: raters who all agree still mean MIN_SIGMA.
-    """
-    targets = np.zeros((len(rows), 5))
-    scored = [i for i, row in enumerate(rows) if row["score"] is not None]
-    if scored:
-        spread = np.array([sigma if rows[i].get("sigma") is None else max(rows[i]["sigma"], MIN_SIGMA) for i in scored])
-        targets[scored] = estimate_distribution(np.array([rows[i]["score"] for i in scored]), spread, scale)
-    return targets

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 IGNORE = -100
+RANK_FLOOR = 0.1  # gaps between levels: added to both spreads of a comparison, so that a prediction without any has a gradient
 
 
 class Answers(NamedTuple):
@@ -47,3 +48,25 @@ def loss_sums(logits: torch.Tensor, at: Answers, targets: torch.Tensor, level_id
         "answer": (nll * (at.is_score & ~at.is_level)).sum(),
         "level": F.kl_div(predicted, targets.float(), reduction="sum"),
     }
+
+
+def rank_loss_sum(logits: torch.Tensor, targets: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Sum the fidelity loss over all pairs of score samples (DeQA-Score, arXiv 2501.11561, after Thurstone's model of comparison).
+
+    logits, targets (N, 5); values (5,): of the levels, best first. The probability that one artwork is liked better than another is
+    `Phi((m1 - m2) / sqrt(s1^2 + s2^2))` with mean and spread of five probabilities, of the closed-set softmax and of the target alike; a
+    pair of these probabilities p and g costs `1 - sqrt(p g) - sqrt((1 - p)(1 - g))`, which is 0 where they are equal.
+    """
+    first, second = torch.triu_indices(len(logits), len(logits), 1, device=logits.device)
+    floor = (RANK_FLOOR * (values.max() - values.min()) / (len(values) - 1)) ** 2
+
+    def preferred(p: torch.Tensor) -> torch.Tensor:
+        mean = p @ values
+        variance = (p * (values - mean[:, None]) ** 2).sum(1) + floor
+        z = (mean[first] - mean[second]) / (variance[first] + variance[second]).sqrt()
+        liked: torch.Tensor = torch.special.ndtr(z).clamp(1e-6, 1 - 1e-6)
+        return liked
+
+    p, g = preferred(logits.float().softmax(-1)), preferred(targets.float())
+    total: torch.Tensor = (1 - (p * g).sqrt() - ((1 - p) * (1 - g)).sqrt()).sum()
+    return total

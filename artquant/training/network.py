@@ -15,6 +15,7 @@ from artquant.model import MPLUGOwl2Config, MPLUGOwl2ImageProcessor, MPLUGOwl2Ll
 from artquant.model.chat import ChatProcessor, max_length
 from artquant.model.checkpoint import Checkpoint
 from artquant.training.examples import vocabulary
+from artquant.training.lessons import parts_of
 from artquant.training.tokenizer import train_tokenizer
 
 _LORA_TARGETS = r"model\.layers\.\d+\.self_attn\.(q_proj|v_proj\.multiway\.1)"
@@ -95,7 +96,7 @@ def make_network(spec: TrainSpec, checkpoint: Checkpoint | None, rows: list[dict
     values = tuple(spec.annotations.level_values)
     if checkpoint is None:
         prompts = Prompts(level_values=values, max_critique_tokens=56)
-        tokenizer = train_tokenizer(vocabulary(rows[:2000], prompts), vocab_size=1024)
+        tokenizer = train_tokenizer(vocabulary(rows[:2000], prompts, parts_of(spec.loss, rows)), vocab_size=1024)
         config = small_config(len(tokenizer))
         processor = MPLUGOwl2Processor(
             MPLUGOwl2ImageProcessor(config.visual_config.visual_model.image_size), tokenizer, num_image_tokens=config.num_image_tokens

@@ -9,15 +9,16 @@ from torch import nn
 
 from artquant.model.vision import normalise
 from artquant.training.examples import Batch, Example
-from artquant.training.losses import Answers, answers, loss_sums
+from artquant.training.losses import Answers, answers, loss_sums, rank_loss_sum
 from artquant.training.vision_warmup import VisionWarmup
 
 
 class TrainingModel(nn.Module):
-    """A network that learns. `level_ids` (5,) int64: the levels' tokens."""
+    """A network that learns. `level_ids` (5,) int64: the levels' tokens; `level_values` (5,): None for no loss between artworks."""
 
-    def __init__(self, model: Any, level_ids: list[int], vision_warmup: VisionWarmup | None):
+    def __init__(self, model: Any, level_ids: list[int], vision_warmup: VisionWarmup | None, level_values: tuple[float, ...] | None = None):
         super().__init__()
+        self.level_values = level_values
         self.model, self.vision_warmup, self.level_ids = model, vision_warmup, level_ids
 
     def forward(self, batch: Batch, with_text_loss: bool, return_probabilities: bool = False) -> dict[str, torch.Tensor]:
@@ -49,6 +50,9 @@ class TrainingModel(nn.Module):
         """Sum the losses of the logits (M, vocabulary) at the answers' places."""
         level_ids = torch.tensor(self.level_ids, device=logits.device)
         sums = loss_sums(logits, at, targets, level_ids)
+        if self.level_values is not None:
+            values = torch.tensor(self.level_values, device=logits.device)
+            sums["rank"] = rank_loss_sum(logits[at.is_level][:, level_ids], targets, values)
         if return_probabilities:
             sums["probabilities"] = logits.detach()[at.is_level][:, level_ids].float().softmax(-1)
         return sums
@@ -66,18 +70,22 @@ class TrainingModel(nn.Module):
 def total_loss(sums: dict[str, torch.Tensor], counts: dict[str, int], weights: dict[str, float]) -> torch.Tensor:
     """Return the weighted sum of the tasks' means; `counts` are those of the whole step: of all workers and forward passes.
 
-    `counts`: description and answer tokens, score samples (`level`), forward passes (`vision_warmup`). The score task's loss is the sum of
-    the means of `answer` and `level`.
+    `counts`: description and answer tokens, score samples (`level`), pairs of them (`rank`), forward passes (`vision_warmup`). The score
+    task's loss is the sum of the means of `answer` and `level`.
     """
     parts = [weights[name] * sums[name] / max(1, counts[name]) for name in sums if name in weights]
     return torch.stack(parts).sum()
 
 
 def example_counts(examples: Sequence[Sequence[Example]], rows: np.ndarray) -> dict[str, int]:
-    """Count what the examples of `rows` hold: answer tokens by task, and score samples."""
-    counts = {"description": 0, "answer": 0, "level": 0}
-    for row in rows.flat:
-        for example in examples[row]:
-            counts["answer" if example.level_position >= 0 else "description"] += example.num_answer_tokens
-            counts["level"] += example.level_position >= 0
+    """Count what the examples of `rows` (..., forward pass's artworks) hold: answer tokens by task, score samples and their pairs."""
+    counts = {"description": 0, "answer": 0, "level": 0, "rank": 0}
+    for forward_pass in rows.reshape(-1, rows.shape[-1]):
+        before = counts["level"]
+        for row in forward_pass:
+            for example in examples[row]:
+                counts["answer" if example.level_position >= 0 else "description"] += example.num_answer_tokens
+                counts["level"] += example.level_position >= 0
+        num = counts["level"] - before
+        counts["rank"] += num * (num - 1) // 2
     return counts

@@ -20,45 +20,6 @@ def votes(num: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return probabilities, picked
 
 
-def test_the_central_interval_ends_at_levels_and_leaves_half_of_the_rest_on_each_side():
-    uniform = np.full((1, 5), 0.2)  # cumulated from the worst: 0.2 0.4 0.6 0.8 1.0 at 1, 3.5, 5, 7.5, 10
-    ends = {share: [float(end[0]) for end in evaluation.central_interval(uniform, SCALE, share)] for share in (0.1, 0.3, 0.5, 0.8, 0.95)}
-    assert ends == {0.1: [5, 5], 0.3: [3.5, 7.5], 0.5: [3.5, 7.5], 0.8: [1, 10], 0.95: [1, 10]}
-    on_the_edge = np.array([[0.25, 0, 0.5, 0, 0.25]])  # a quantile is the first value that reaches its share
-    assert [float(end[0]) for end in evaluation.central_interval(on_the_edge, SCALE, 0.5)] == [1, 5]
-    sure = np.eye(5)
-    for share in evaluation.SHARES:
-        low, high = evaluation.central_interval(sure, SCALE, share)
-        assert low.tolist() == high.tolist() == list(SCALE.values)
-
-
-def test_the_central_interval_is_that_of_a_slow_search():
-    probabilities = np.random.default_rng(1).dirichlet(np.full(5, 0.5), 200)
-    for share in (0.5, 0.8, 0.95):
-        low, high = evaluation.central_interval(probabilities, SCALE, share)
-        for row, found in zip(probabilities[:, ::-1], zip(low, high, strict=True), strict=True):
-            rising = SCALE.values[::-1]
-            slow = [
-                next(value for i, value in enumerate(rising) if row[: i + 1].sum() >= q - 1e-12) for q in ((1 - share) / 2, (1 + share) / 2)
-            ]
-            assert list(found) == slow
-
-
-def test_distributions_that_people_follow_cover_no_less_than_they_say_and_sure_ones_cover_little():
-    probabilities, human = votes(4_000)
-    found = evaluation.coverage(probabilities, SCALE, human)
-    assert list(found) == list(evaluation.SHARES)
-    assert all(found[share] >= share - 0.03 for share in found) and found[0.5] < found[0.8] <= found[0.95]
-    sure = np.eye(5)[probabilities.argmax(1)]
-    shifted = np.clip(human + 0.5, 1, 10)
-    assert evaluation.coverage(sure, SCALE, shifted)[0.95] < 0.2
-
-
-def test_a_score_beyond_the_levels_values_counts_as_the_outermost():
-    worst = np.tile([0.0, 0.0, 0.0, 0.0, 1.0], (2, 1))
-    assert evaluation.coverage(worst, SCALE, np.array([0.2, 1.4]), [0.8]) == {0.8: 0.5}
-
-
 def test_calibration_bins_hold_each_artwork_once_in_the_order_of_the_prediction():
     random = np.random.default_rng(0)
     predicted = random.uniform(1, 10, 95)
@@ -139,8 +100,7 @@ def test_agreement_has_every_metric_with_an_interval_about_it():
     assert list(found) == ["srcc", "plcc", "plcc_fitted", "krcc", "mae", "rmse", "rmse_fitted", "level_accuracy"]
     assert all(interval.low <= interval.value <= interval.high and interval.low < interval.high for interval in found.values())
     assert found["srcc"].value == pytest.approx(metrics.srcc(statistics["score"], human))
-    assert found["rmse_fitted"].value == pytest.approx(metrics.rmse(fitted, human))
-    assert found["rmse_fitted"].value <= found["rmse"].value + 1e-6
+    assert metrics.rmse(fitted, human) < found["rmse_fitted"].value < found["rmse"].value + 0.2, "not judged on what it was fitted to"
     assert found["level_accuracy"].value == pytest.approx(np.mean(SCALE.level(statistics["score"]) == SCALE.level(human)))
 
 
@@ -149,7 +109,7 @@ def test_a_prediction_on_another_scale_is_right_once_it_is_fitted():
     human = 1 + 9 / (1 + np.exp(-(predicted - 60) / 12))
     found, _ = evaluation.agreement(predicted, human, SCALE, rounds=20)
     assert found["rmse"].value > 20 and found["srcc"].value == pytest.approx(1)
-    assert found["plcc"].value < 0.98 < found["plcc_fitted"].value and found["rmse_fitted"].value < 0.01
+    assert found["plcc"].value < 0.98 < found["plcc_fitted"].value and found["rmse_fitted"].value < 0.05
 
 
 @pytest.mark.filterwarnings("error")
@@ -158,5 +118,5 @@ def test_a_constant_prediction_has_no_correlation_and_is_measured_all_the_same(n
     human = np.linspace(2, 8, num)
     found, fitted = evaluation.agreement(np.full(num, 5.0), human, SCALE, rounds=50)
     assert all(math.isnan(found[name].value) for name in ("srcc", "plcc", "krcc", "plcc_fitted"))
-    assert (fitted == 5).all() and found["rmse_fitted"] == found["rmse"]
+    assert (fitted == 5).all() and found["rmse_fitted"].value == pytest.approx(found["rmse"].value)
     assert found["mae"].value == pytest.approx(np.abs(human - 5).mean())

@@ -153,7 +153,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 
 def test_rounds_in_which_a_metric_is_not_defined_do_not_count():
     predicted, human = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.5, 3.0])
-    rounds = [plcc(predicted[rows], human[rows]) for rows in metrics._resamples(3, 300, 0)]
+    rounds = [plcc(predicted[rows], human[rows]) for rows in metrics.resamples(3, 300, 0)]
     assert np.isnan(rounds).any()  # one artwork drawn three times
     low, high = np.nanpercentile(rounds, [2.5, 97.5])
     assert bootstrap(plcc, predicted, human, rounds=300)[1:] == pytest.approx((low, high))

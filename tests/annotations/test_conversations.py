@@ -42,14 +42,14 @@ ENTRIES = [
 
 @pytest.mark.parametrize("text", [json.dumps(ENTRIES), "\n".join(map(json.dumps, ENTRIES))])
 def test_the_exchanges_of_an_image_are_one_artwork(read: Read, text: str) -> None:
-    annotations = read(LAYOUT, train_json=text)
+    annotations, more = read(LAYOUT, train_json=text), {"votes": None, "file_split": "train"}
     assert annotations.table.to_pylist() == [
         {"artwork_id": "a.jpg", "score": 6.5, "sigma": None, "num_raters": None, "perception": "Blue.", "cognition": "A harbour."}
-        | {"emotion": None, "comment": "I like it.", "genre": "landscape"},
+        | {"emotion": None, "comment": "I like it.", "genre": "landscape", **more},
         {"artwork_id": "b.jpg", "score": 3.0, "sigma": None, "num_raters": None, "perception": None, "cognition": None}
-        | {"emotion": "Calm.", "comment": None, "genre": "portrait"},
+        | {"emotion": "Calm.", "comment": None, "genre": "portrait", **more},
         {"artwork_id": "c.jpg", "score": 2.0, "sigma": None, "num_raters": None, "perception": None, "cognition": None}
-        | {"emotion": "Gloomy.", "comment": None, "genre": None},
+        | {"emotion": "Gloomy.", "comment": None, "genre": None, **more},
     ]
     assert (annotations.num_rows, annotations.num_merged, refused(annotations)) == (7, 4, [])
 

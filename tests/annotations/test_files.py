@@ -75,7 +75,7 @@ def test_other_files_are_named_or_refused_and_never_left_out_in_silence(store: S
         assert read_annotations(spec).num_rows == 2
     (record,) = caplog.records
     assert "00.jpg, 01.jpg" in record.getMessage() and "and 31 more" in record.getMessage()
-    for name in ("r.xlsx", "r.csv.bz2", "more/r.parquet.zst"):
+    for name in ("r.ods", "r.csv.bz2", "more/r.parquet.zst"):
         store.put(name, b"x")
         with pytest.raises(UserError, match=f"{name} lies among the annotations and is of a kind that is not read"):
             read_annotations(spec)
@@ -125,7 +125,7 @@ def test_sentences_stay_short_whatever_the_columns(read: Read) -> None:
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("image", [[{"bytes": b"\xff\xd8", "path": "a.jpg"}] * 2, [["a"]] * 2, [b"\xff\xd8\x00"] * 2])
+@pytest.mark.parametrize("image", [[["a"]] * 2, [b"\xff\xd8\x00"] * 2])
 def test_pictures_in_the_place_of_names_are_a_sentence(read: Read, image) -> None:
     with pytest.raises(
         UserError, match=r"Column 2 \(image\) of .* holds pictures or other compound values .*: give a column artwork_id"

@@ -76,5 +76,5 @@ def test_vaps_without_pictures_names_them_by_number(read: Read) -> None:
 
 
 def test_a_file_of_another_layout_is_a_sentence(read: Read) -> None:
-    with pytest.raises(UserError, match=r"\(layout vaps\) has no column of scores.*its columns are Picture_Number, Valence; rename one"):
+    with pytest.raises(UserError, match=r"\(layout vaps\) has no column of scores.*its columns are Picture_Number, Valence; name one"):
         read({"layout": "vaps"}, a_csv="Picture_Number,Valence\n1,2\n")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from artquant.annotations.split import content_digests, split_annotations, split_of
+from artquant.annotations.content import content_digests
+from artquant.annotations.copies import clusters, signatures
+from artquant.annotations.split import Artwork, assign, split_annotations, split_of
 from artquant.config import ResolvedAnnotationSpec
 from artquant.core.errors import UserError
 from artquant.core.schema import RejectClass
+from artquant.paintings import jpeg, paint
 from artquant.storage.embedded import BUCKET
 from artquant.storage.store import FetchError, ObjectInfo, Store, open_store
 
@@ -117,3 +122,101 @@ def test_every_row_falls_to_the_split_that_the_settings_draw_and_scores_lie_with
     narrow = split_annotations(ResolvedAnnotationSpec(**given, level_values=(6.0, 5.0, 4.0, 3.0, 2.0)))
     scores = [score for part in (narrow.train, narrow.validation, narrow.test) for score in part.column("score").to_pylist()]
     assert (min(scores), max(scores), narrow.num_clamped) == (2.0, 6.0, sum(not 2 <= number % 11 <= 6 for number in range(60)))
+
+
+def test_who_is_held_out_is_as_the_annotators_say_it_or_drawn(tmp_path: Path) -> None:
+    """What an annotator calls test is never trained on; what nobody holds out is drawn from what was given for training."""
+    for number in range(200):
+        open_store(str(tmp_path / "art")).put(f"{number}.jpg", str(number).encode())
+    said = {f"{number}.jpg": "test" if number % 2 else "train" for number in range(200)}
+    for name, part in (("ratings/train_set.csv", range(100)), ("ratings/test_set.csv", range(100, 200))):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("artwork_id,score,split\n" + "".join(f"{n}.jpg,{n % 9},{said[f'{n}.jpg']}\n" for n in part))
+
+    def parts(**changes) -> dict[str, set[str]]:
+        spec = ResolvedAnnotationSpec(uri=str(tmp_path / "ratings"), images=str(tmp_path / "art"), **changes)
+        splits = split_annotations(spec)
+        assert splits.source == (spec.split if spec.split != "auto" else "column") and splits.num_left_out == 0
+        return {name: set(getattr(splits, name).column("artwork_id").to_pylist()) for name in ("train", "validation", "test")}
+
+    odd = {f"{number}.jpg" for number in range(1, 200, 2)}
+    for split in ("auto", "column"):
+        found = parts(split=split)
+        assert found["test"] == odd and found["validation"] and found["train"] | found["validation"] == set(said) - odd
+    assert parts(split="file")["test"] == {f"{number}.jpg" for number in range(100, 200)}
+    drawn = parts(split="content")
+    assert drawn["test"] == {name for name in said if split_of(md5(name[:-4].encode()), 0, 0.1, 0.1) == "test"}
+    (tmp_path / "ratings" / "train_set.csv").write_text("artwork_id,score\n1.jpg,3\n2.jpg,4\n")
+    (tmp_path / "ratings" / "test_set.csv").unlink()
+    with pytest.raises(UserError, match="split=column needs a column split .* set annotations.split=content"):
+        parts(split="column")
+
+
+def artworks(num: int, **columns) -> list[Artwork]:
+    return [
+        Artwork(str(n), md5(str(n).encode()), **{name: value(n) if callable(value) else value for name, value in columns.items()})
+        for n in range(num)
+    ]
+
+
+def test_a_group_is_never_cut_and_stays_where_it_is_when_it_grows() -> None:
+    split = assign(artworks(2000, group=lambda n: f"artist {n % 100}"), 0, 0.2, 0.2)
+    by_artist = [{split[str(n)] for n in range(artist, 2000, 100)} for artist in range(100)]
+    assert all(len(some) == 1 for some in by_artist) and {name for some in by_artist for name in some} == {"train", "validation", "test"}
+    assert assign(artworks(300, group=lambda n: f"artist {n % 100}"), 0, 0.2, 0.2).items() <= split.items()
+
+
+def test_copies_go_with_the_one_that_is_held_out() -> None:
+    alone = assign(artworks(400), 0, 0.2, 0.2)
+    pairs = assign(artworks(400, copies=lambda n: n // 2), 0, 0.2, 0.2)
+    order = ["test", "validation", "train"]
+    for n in range(0, 400, 2):
+        assert pairs[str(n)] == pairs[str(n + 1)] == min((alone[str(n)], alone[str(n + 1)]), key=order.index)
+
+
+def test_a_copy_or_a_groups_other_works_do_not_teach_what_the_annotators_hold_out() -> None:
+    said = {0: "test", 1: "train", 2: "train", 3: "validation", 4: None, 5: "train"}
+    some = artworks(6, said=said.get, copies=lambda n: {0: 0, 1: 0}.get(n), group=lambda n: {3: "a", 4: "a"}.get(n))
+    assert assign(some, 0, 0, 0) == {"0": "test", "1": None, "2": "train", "3": "validation", "4": None, "5": "train"}
+
+
+def test_one_picture_in_two_files_is_in_one_split(tmp_path: Path) -> None:
+    """Saved anew in another format and at half the size, each of 60 pairs would be apart in about a third."""
+    store, rows = open_store(str(tmp_path / "art")), ["artwork_id,score\n"]
+    for seed in range(60):
+        picture = Image.open(io.BytesIO(jpeg(paint(seed), 160)))
+        png, webp = io.BytesIO(), io.BytesIO()
+        picture.save(png, "PNG")
+        picture.resize((picture.width // 2, picture.height // 2)).save(webp, "WEBP", quality=80)
+        for name, data in ((f"{seed}.png", png), (f"{seed}.webp", webp)):
+            store.put(name, data.getvalue())
+            rows.append(f"{name},{seed % 9}\n")
+    (tmp_path / "r.csv").write_text("".join(rows))
+
+    def num_cut(**changes) -> int:
+        given = {"uri": str(tmp_path / "r.csv"), "images": str(tmp_path / "art"), "validation_fraction": 0.2, "test_fraction": 0.2}
+        splits = split_annotations(ResolvedAnnotationSpec(**given, **changes))
+        where = {
+            name: split for split in ("train", "validation", "test") for name in getattr(splits, split).column("artwork_id").to_pylist()
+        }
+        assert len(where) == 120
+        return sum(where[f"{seed}.png"] != where[f"{seed}.webp"] for seed in range(60))
+
+    assert num_cut() == 0 and num_cut(near_copies=False) > 10
+
+
+def test_different_pictures_are_no_copies_and_a_broken_one_has_none(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    content = {}
+    for seed in range(80):
+        store.put(f"{seed}.jpg", jpeg(paint(seed), 96))
+        content[f"{seed}.jpg"] = str(seed)
+    store.put("broken.jpg", b"\xff\xd8nothing")
+    for colour in ("red", "maroon", "black", "white"):  # they have no shapes by which to know them
+        picture = io.BytesIO()
+        Image.new("RGB", (40, 40), colour).save(picture, "PNG")
+        store.put(f"{colour}.png", picture.getvalue())
+        content[f"{colour}.png"] = colour
+    looks = signatures(store, content | {"broken.jpg": "x"})
+    assert set(looks) == set(content) and clusters(looks) == {}

@@ -28,12 +28,12 @@ def parquet(**columns) -> bytes:
 def test_a_single_score_with_its_own_spread_and_texts_is_an_artwork(store: Store) -> None:
     send(store, ratings_csv="artwork_id,score,score_std,emotion,comment,style\nb.jpg,7.5,0.5,calm,,\na/ü.jpg, 3 ,,,nice,baroque\n")
     annotations = read_annotations(AnnotationSpec(uri=store.uri_of("ratings.csv")))
-    assert annotations.table.schema.remove(8).equals(annotation_schema())
+    assert annotations.table.schema.remove(9).equals(annotation_schema())
     assert annotations.table.to_pylist() == [
         {"artwork_id": "a/ü.jpg", "score": 3.0, "sigma": None, "num_raters": None, "perception": None, "cognition": None}
-        | {"emotion": None, "comment": "nice", "style": "baroque"},
+        | {"emotion": None, "comment": "nice", "votes": None, "style": "baroque"},
         {"artwork_id": "b.jpg", "score": 7.5, "sigma": 0.5, "num_raters": None, "perception": None, "cognition": None}
-        | {"emotion": "calm", "comment": None, "style": None},
+        | {"emotion": "calm", "comment": None, "votes": None, "style": None},
     ]
     assert accounts(annotations) and refused(annotations) == []
 
@@ -189,7 +189,7 @@ def test_other_columns_of_several_files_come_together(read: Read) -> None:
         b_csv="id,score,price,year\ny,6,2.5,about 1900\n",
         c_jsonl='{"id": "z", "score": 7, "tags": ["a", "b"]}\n',
     )
-    assert annotations.table.column_names[8:] == ["year", "price", "tags"]
+    assert annotations.table.column_names[9:] == ["year", "price", "tags"]
     assert column(annotations, "year") == ["1890", "about 1900", None]
     assert column(annotations, "price") == [1.0, 2.5, None]
     assert column(annotations, "tags") == [None, None, ["a", "b"]]
@@ -220,11 +220,11 @@ UNUSABLE = [
     ({"a_csv": ""}, "a.csv is empty: give a file of annotations."),
     ({"a_csv": "id,score\n"}, "have no rows: give some."),
     ({"a_csv": "id,score\na,5\nb,5\n"}, "are 5 (2 artworks), so there is nothing to learn or to compare: give scores that differ."),
-    ({"a_csv": "name,score\na,5\n"}, "has no column that names the artwork, such as artwork_id, uri, image, filename, file_name or id: "),
-    ({"a_csv": "name,score\na,5\n"}, "its columns are name, score; rename one, or correct annotations.layout."),
+    ({"a_csv": "title,score\na,5\n"}, "has no column that names the artwork, such as artwork_id, uri, image, filename, file_name, "),
+    ({"a_csv": "title,score\na,5\n"}, "its columns are title, score; name one with annotations.columns={artwork_id: ..., score: ...}, or"),
     (
         {"a_csv": "id,stars\na,5\n"},
-        "has no column of scores, such as score, rating, mos, ratings, scores or rater_1: its columns are id, stars;",
+        "has no column of scores, such as score, rating, mos, gt_score, mean_score, ",
     ),
     ({"a_csv": "id,score,id\na,5,b\n"}, "has two columns called 'id': rename one."),
     ({"a_csv": "id,score,comment\na,5,\xe9\n".encode("latin-1")}, "a.csv is no UTF-8 text (byte 21): save it as CSV in UTF-8."),

@@ -41,7 +41,7 @@ CASES = {
     "no job": Case([], ["No job was named", "score"]),
     "an empty job": Case([""], ["No job was named", "score"]),
     "an unknown job": Case(["scroe"], ["'scroe'", "score"]),
-    "an unknown key": score("weather=4", names=["'weather'", "engine"]),
+    "an unknown key": score("zebra=4", names=["'zebra'", "engine"]),
     "a bad value": score("engine.batch_size=none-at-all", names=["engine.batch_size", "a whole number"]),
     "a key of another section": score("num_gpus=1", names=["'num_gpus'", "did you mean engine.num_gpus?"]),
     "a misspelt key": score("engine.batchsize=4", names=["'engine.batchsize'", "did you mean engine.batch_size?"]),

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from artquant.agreement.held_out import ErrorInterval, Pit
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import EvaluationReport, Theory
 from artquant.cli.evaluate import print_evaluation
@@ -109,7 +110,7 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
     metrics = {"srcc": Interval(0.8712, 0.81, 0.91), "krcc": Interval(*[float("nan")] * 3), "level_accuracy": Interval(0.55, 0.4, 0.7)}
     report = EvaluationReport(
         "r1", "tiny", "d", "torch on cpu", "test", now, now + timedelta(seconds=12), 40, 2, metrics,
-        [], [], [], [], {0.5: 0.61}, [], [], [], theory, [], {},
+        [], [], [], [], [ErrorInterval(0.5, 0.42, 0.61)], Pit(320, (0.1,) * 10, 0.034), [], [], [], theory, [], {},
     )  # fmt: skip
     document = {
         "spread": {"predicted_std": 1.5, "raters_std": 0.75, "share_covered": 0.9},
@@ -126,7 +127,8 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
         "SRCC 0.871 0.810 to 0.910",
         "KRCC - - to -",
         "level accuracy 55% 40% to 70%",
-        "middle 50% 61% of people's means lie there",
+        "50% lie within 0.42 of people's mean; on artworks held out 61%",
+        "single ratings 0.034 from calibrated (PIT), 320 ratings",
         "H(D|Z) 31.500 30.000 to 33.000, 0.63 a token",
         "bound 88% H(Y|Z) <= H(Y|D) + H(D|Z) holds on the means",
         "without a score: truncated 2",

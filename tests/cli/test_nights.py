@@ -68,7 +68,7 @@ def test_the_plan_reckons_with_what_earlier_runs_measured(
 
 def test_a_plan_of_another_job_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "train"]) == 2
-    assert "artquant plan knows the score job, not 'train'" in capsys.readouterr().err
+    assert "artquant plan knows the jobs score and describe, not 'train'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

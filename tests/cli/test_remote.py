@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,14 +14,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pyarrow.dataset
 import pytest
 
-from tests.checkpoints import save_random_checkpoint
 from tests.picture_files import make_picture_files
-from tests.processes import ROOT
+from tests.processes import ROOT, heed_interrupts
 
 START_SECONDS = 90
 
@@ -39,14 +42,16 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     environment.pop("RAY_ADDRESS", None)
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=4", f"--port={free_port()}"]
-    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}"]
     with (folder / "log").open("wb") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
         wait_for(f"http://127.0.0.1:{dashboard}/api/version", head)
         yield {**environment, "RAY_ADDRESS": f"http://127.0.0.1:{dashboard}", "ARTQUANT_HOME": str(folder / "home")}
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
+        for process in [*psutil.Process(head.pid).children(recursive=True), head]:  # an ordered end takes half a minute
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         head.wait(60)
 
 
@@ -63,37 +68,88 @@ def wait_for(url: str, head: subprocess.Popen) -> None:
     raise AssertionError("the cluster's head did not come up")
 
 
-def submit(cluster: dict[str, str], *overrides: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "artquant", "score", *overrides]
-    return subprocess.run(command, cwd=ROOT, env=cluster, capture_output=True, text=True, timeout=180)
+def command(cluster: dict[str, str], *arguments: str, **changes: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "artquant", *arguments]
+    return subprocess.run(line, cwd=ROOT, env={**cluster, **changes}, capture_output=True, text=True, timeout=180)
 
 
-def test_a_cluster_runs_the_job_and_its_output_and_exit_code_come_back(cluster, tmp_path):
-    pictures, output = tmp_path / "pictures", tmp_path / "results"
-    pictures.mkdir()
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("collection")
     good = [(name, data) for name, (data, expected) in make_picture_files().items() if expected is None][:12]
     for name, data in good:
-        (pictures / name).write_bytes(data)
-    model = save_random_checkpoint(tmp_path / "model", max_critique_tokens=8)
-    done = submit(cluster, f"input={pictures}", f"output={output}", f"model={model}", "max_rejected_fraction=0")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(good)} artworks scored" in done.stdout
-    rows = pyarrow.dataset.dataset(str(output / "scores"), partitioning="hive").to_table()
-    assert sorted(rows.column("artwork_id").to_pylist()) == sorted(name for name, _ in good)
-
-    refused = submit(cluster, f"input={tmp_path}/nowhere", f"output={output}", f"model={model}")
-    assert refused.returncode == 2
-    assert "artquant: " in refused.stdout + refused.stderr and "Traceback" not in refused.stdout + refused.stderr
+        (folder / name).write_bytes(data)
+    return folder
 
 
-def test_places_of_this_machine_alone_are_refused_before_anything_is_sent(cluster):
-    refused = submit(cluster)
-    assert refused.returncode == 2
-    assert refused.stderr.startswith("artquant: input is needed")
-    assert "Submitted" not in refused.stdout
+def settings_for(collection: Path, output: Path, *more: str) -> list[str]:
+    """A file system that every node mounts, as it were."""
+    return ["score", f"input=file://{collection}", f"output=file://{output}", "model=tiny", "engine.critique=false", *more]
+
+
+def started(cluster: dict[str, str], *arguments: str) -> tuple[subprocess.Popen, str]:
+    """A submission that goes on, and its first line."""
+    line = [sys.executable, "-m", "artquant", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(line, cwd=ROOT, env=cluster, **pipes, start_new_session=True, preexec_fn=heed_interrupts)
+    assert process.stdout
+    return process, process.stdout.readline()
+
+
+def test_a_job_is_left_and_stopped_and_goes_on_and_a_second_submission_follows_the_first(cluster, collection, tmp_path):
+    settings = settings_for(collection, tmp_path / "results", "max_rejected_fraction=0")
+    first, said = started(cluster, *settings, "fetch.max_requests_per_second=0.1")
+    name = re.findall(r"artquant-score-[0-9a-f]{8}-1", said)[0]
+    assert said.startswith(f"Submitted {name} at ") and f"make stop ID={name}" in said
+    os.killpg(first.pid, signal.SIGINT)
+    _, errors = first.communicate(timeout=60)
+    assert first.returncode == 130 and f"You left, and {name} goes on" in errors
+    stopped = command(cluster, "stop")
+    assert stopped.returncode == 0 and f"{name} is stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    assert command(cluster, "logs", name).returncode == 143
+    assert command(cluster, "stop").returncode == 2, "nothing is at work"
+
+    name = f"{name[:-1]}2"
+    second, said = started(cluster, *settings)
+    assert said.startswith(f"Submitted {name} at ")
+    third = command(cluster, *settings, "engine.num_cpus=0.25", "run_id=another-label")  # other workers, another label: the same rows
+    output, errors = second.communicate(timeout=180)
+    assert (second.returncode, third.returncode) == (0, 0), output + errors + third.stdout + third.stderr
+    assert f"this follows {name}" in third.stdout
+    assert all("12 artworks scored" in each for each in (output, third.stdout, command(cluster, "logs").stdout))
+    rows = pyarrow.dataset.dataset(str(tmp_path / "results" / "scores"), partitioning="hive").to_table()
+    assert sorted(rows.column("artwork_id").to_pylist()) == sorted(path.name for path in collection.iterdir())
+    listed = command(cluster, "status")
+    assert re.search(rf"{name} +succeeded .* exit 0", listed.stdout), listed.stdout + listed.stderr
+
+
+def test_nodes_with_other_versions_than_the_lock_are_refused_with_the_jobs_own_exit_code(cluster, collection, tmp_path):
+    package = tmp_path / "checkout"
+    shutil.copytree(ROOT / "artquant", package / "artquant", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "constraints.txt").write_text("ray==2.60.0\ntorch==2.12.7\n")
+    settings = settings_for(collection, tmp_path / "results")
+    refused = subprocess.run(
+        [sys.executable, "-m", "artquant", *settings],
+        cwd=package,
+        env={**cluster, "PYTHONPATH": str(package)},
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "torch 2.13.0 instead of 2.12.7" in refused.stdout and "constraints.txt" in refused.stdout
+    assert not (tmp_path / "results" / "scores").exists()
+
+
+def test_without_the_token_nobody_is_let_in_and_the_sentence_says_how(cluster, tmp_path):
+    (tmp_path / "wrong").write_text("f" * 64)
+    for changes in ({"RAY_AUTH_TOKEN_PATH": str(tmp_path / "wrong")}, {"RAY_AUTH_MODE": "disabled"}):
+        refused = command(cluster, "status", **changes)
+        assert refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr
+        assert "RAY_AUTH_MODE=token" in refused.stderr and "RAY_AUTH_TOKEN_PATH" in refused.stderr
 
 
 def test_a_cluster_that_does_not_answer_is_named(cluster):
-    refused = submit({**cluster, "RAY_ADDRESS": f"http://127.0.0.1:{free_port()}"}, "input=/a", "output=/b", "model=tiny")
+    refused = command({**cluster, "RAY_ADDRESS": f"http://127.0.0.1:{free_port()}"}, *settings_for(Path("/a"), Path("/b")))
     assert refused.returncode == 2
-    assert refused.stderr.count("\n") == 1 and "did not take the job" in refused.stderr
+    assert refused.stderr.count("\n") == 1 and "did not take it" in refused.stderr

@@ -14,7 +14,7 @@ import pytest
 
 from tests.processes import ROOT
 
-DATA = {".yaml", ".html", ".css", ".safetensors", ".json", ".jinja", ".model"}
+DATA = {".yaml", ".html", ".css", ".safetensors", ".json", ".jinja", ".model", ".txt"}
 
 
 @pytest.fixture(scope="module")

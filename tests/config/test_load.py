@@ -129,7 +129,7 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("override", "key", "takes"),
     [
-        ("weather=x", "weather", "input, manifest, inventory, output, model"),
+        ("umbrella=x", "umbrella", "input, manifest, inventory, output, model"),
         ("engine.weather=4", "engine.weather", "in engine are name, device, dtype"),
         ("weather.here=4", "weather", "fetch, engine, review"),
         ("engine.batch_size=0", "engine.batch_size", "it takes 1 or more (images in one call of the engine; "),

@@ -34,8 +34,9 @@ def test_a_folder_without_prompts_has_the_published_ones(tmp_path):
     assert Prompts.load(tmp_path) == Prompts()
 
 
-def test_the_digest_changes_with_every_field():
-    assert OTHERS.keys() == {field.name for field in fields(Prompts)}
+def test_the_digest_changes_with_every_field_that_is_asked_when_a_model_scores():
+    assert OTHERS.keys() == {field.name for field in fields(Prompts)} - {"comment"}
+    assert replace(Prompts(), comment="USER: Your comment?<|image|> ASSISTANT:").digest == Prompts().digest
     digests = {replace(Prompts(), **{name: value}).digest for name, value in OTHERS.items()}
     assert len(digests | {Prompts().digest}) == len(OTHERS) + 1
 

@@ -122,19 +122,58 @@ def test_an_image_expands_to_its_number_of_tokens_and_text_stays(small):
     assert expanded[first : first + 5] == [-200] * 5 and expanded[first + 5] == ids[first + 1]
 
 
-def test_a_batch_is_padded_at_the_right_and_masked(small):
-    prompts = ["<|image|> short", "a much longer prompt about <|image|> the same painting"]
-    batch = small(images=[np.zeros((9, 9, 3), np.uint8)] * 2, text=prompts)
-    rows = [small.expand(small.tokenize(prompt)) for prompt in prompts]
-    assert len(rows[0]) < len(rows[1])
-    padding = len(rows[1]) - len(rows[0])
-    assert batch["input_ids"].tolist() == [rows[0] + [small.tokenizer.pad_token_id] * padding, rows[1]]
-    assert batch["attention_mask"].tolist() == [[1] * len(rows[0]) + [0] * padding, [1] * len(rows[1])]
+PROMPTS = ["<|image|> short", "a much longer prompt about <|image|> the same painting"]
+
+
+def ids_of(processor, prompt):
+    """As they leave the processor: an image is `<unk>`, which every vocabulary has."""
+    return [0 if token == -200 else token for token in processor.expand(processor.tokenize(prompt))]
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_batch_is_padded_at_the_side_that_is_asked_for_and_masked(small, side):
+    batch = small(images=[np.zeros((9, 9, 3), np.uint8)] * 2, text=PROMPTS, padding_side=side)
+    short, long = (ids_of(small, prompt) for prompt in PROMPTS)
+    padding, ones = [0] * (len(long) - len(short)), [1] * len(short)
+    assert padding and batch["input_ids"].tolist() == [padding + short if side == "left" else short + padding, long]
+    assert batch["attention_mask"].tolist() == [padding + ones if side == "left" else ones + padding, [1] * len(long)]
     assert batch["pixel_values"].shape == (2, 3, 28, 28)
 
 
+def test_padding_is_at_the_left_where_nothing_is_said_as_generation_needs_it(small):
+    assert small(text=PROMPTS)["attention_mask"][0, 0] == 0
+
+
+def test_the_keyword_arguments_of_transformers_act(small):
+    assert small(text=PROMPTS, padding="max_length", max_length=60)["input_ids"].shape == (2, 60)
+    assert small(text=PROMPTS, text_kwargs={"padding": "max_length", "max_length": 50})["input_ids"].shape == (2, 50)
+    assert small(text=PROMPTS, pad_to_multiple_of=16)["input_ids"].shape[1] % 16 == 0
+    lists = small(text=PROMPTS, padding=False, return_tensors=None)["input_ids"]
+    assert [len(row) for row in lists] == [len(ids_of(small, prompt)) for prompt in PROMPTS]
+    assert small(text="a painting", truncation=True, max_length=2)["input_ids"].shape == (1, 2)
+    kinds = small(text=PROMPTS, return_mm_token_type_ids=True)
+    assert kinds["mm_token_type_ids"].sum(1).tolist() == [5, 5]
+    assert small(text="a", add_special_tokens=False)["input_ids"].tolist() == [small.tokenize("a")[1:]]
+    with pytest.raises(ValueError, match="would cut an image, which takes 5 tokens"):
+        small(text=PROMPTS, truncation=True, max_length=6)
+
+
+def test_pictures_may_be_paths_tensors_arrays_and_lists_of_lists(small, tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    expected = small(images=Image.fromarray(array))["pixel_values"]
+    forms = [array, [[array]], str(tmp_path / "a.png"), torch.from_numpy(array), torch.from_numpy(array).permute(2, 0, 1)]
+    alpha = np.concatenate([array, np.full((20, 31, 1), 255, np.uint8)], axis=2)
+    for form in [*forms, alpha]:
+        assert torch.equal(small(images=form)["pixel_values"], expected)
+    assert small(images=[[array], [array, array]])["pixel_values"].shape[0] == 3
+    assert small(images=array[:, :, 0])["pixel_values"].shape == (1, 3, 28, 28)
+    with pytest.raises(ValueError, match="holds uint8, not float32"):
+        small(images=array.astype(np.float32))
+
+
 def test_one_prompt_alone_is_a_batch_of_one(small):
-    assert small(text="<|image|> x")["input_ids"].tolist() == [small.expand(small.tokenize("<|image|> x"))]
+    assert small(text="<|image|> x")["input_ids"].tolist() == [ids_of(small, "<|image|> x")]
 
 
 def test_the_beginning_token_stands_once_and_an_image_may_be_first_or_last(small):

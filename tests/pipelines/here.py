@@ -60,13 +60,18 @@ class Dataset:
 @contextmanager
 def without_ray() -> Iterator[None]:
     """Runs of the block stay in this process, whether Ray is up or not."""
-    data = SimpleNamespace(range=lambda num, **options: Dataset({"id": np.array([number])} for number in range(num)))
+
+    def from_items(items: list[dict[str, int]], **options: Any) -> Dataset:
+        return Dataset({name: np.array([value]) for name, value in item.items()} for item in items)
+
+    data = SimpleNamespace(from_items=from_items)
     here = SimpleNamespace(
         data=data,
         exceptions=ray.exceptions,
         cluster_resources=lambda: {"CPU": 4.0},
         get=lambda value: value,
-        remote=lambda **options: lambda kind: SimpleNamespace(remote=lambda: Actor(kind())),
+        get_runtime_context=lambda: SimpleNamespace(get_node_id=lambda: "1" * 56),
+        remote=lambda **options: lambda kind: SimpleNamespace(options=lambda **more: SimpleNamespace(remote=lambda: Actor(kind()))),
     )
     with pytest.MonkeyPatch.context() as patch:
         for module in (run, theory, progress):

@@ -162,21 +162,21 @@ def test_each_row_joins_the_models_answer_to_what_people_said_of_the_same_pictur
 
 def test_the_figures_are_those_of_the_written_rows(evaluated: Evaluated) -> None:
     rows, document = list(evaluated.rows("scores.parquet").values()), evaluated.document
-    predicted, human, fitted = (np.array([row[name] for row in rows]) for name in ("predicted_score", "human_score", "fitted_score"))
+    predicted, human = (np.array([row[name] for row in rows]) for name in ("predicted_score", "human_score"))
+    assert [row["fitted_score"] for row in rows] == pytest.approx(metrics.logistic_fit(predicted, human).tolist())
     slow = {
         "srcc": metrics.srcc(predicted, human),
         "plcc": np.corrcoef(predicted, human)[0, 1],
         "mae": np.abs(predicted - human).mean(),
         "rmse": math.sqrt(((predicted - human) ** 2).mean()),
-        "rmse_fitted": math.sqrt(((fitted - human) ** 2).mean()),
         "level_accuracy": np.mean([row["predicted_level"] == row["human_level"] for row in rows]),
     }
     assert {name: document["metrics"][name]["value"] for name in slow} == pytest.approx(slow)
-    assert set(document["metrics"]) == {*slow, "krcc", "plcc_fitted"}
+    assert set(document["metrics"]) == {*slow, "krcc", "plcc_fitted", "rmse_fitted"}
     assert all(interval["low"] <= interval["high"] for interval in document["metrics"].values())
     assert document["spread"]["num"] == sum(row["human_std"] is not None for row in rows) == 20
     assert document["open_set_mass"]["mean"] == pytest.approx(np.mean([row["open_set_mass"] for row in rows]))
-    assert sum(one["num"] for one in document["calibration"]) == NUM and set(document["coverage"]) == {"0.5", "0.8", "0.95"}
+    assert sum(one["num"] for one in document["calibration"]) == NUM and [one["share"] for one in document["errors"]] == [0.5, 0.8, 0.95]
 
 
 def test_texts_with_few_values_are_looked_at_apart(evaluated: Evaluated, rated: Rated) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from artquant.annotations.seen import Seen
 from artquant.annotations.split import split_of
 from artquant.config import ResolvedAnnotationSpec, ResolvedEvaluateSpec
-from artquant.core.errors import RunFailed
+from artquant.core.errors import RunFailed, UserError
 from artquant.core.schema import CRITIQUE_PARTS, PROBABILITY_COLUMNS, reject_schema, score_schema
 from artquant.engines.open import resolve
 from artquant.engines.recipe import EngineRecipe
@@ -58,6 +59,18 @@ def test_the_split_is_that_of_the_settings_fractions_and_seed(rated: dict[str, A
         for split in ("train", "validation", "test"):
             expected = {name for name, digest in content.items() if split_of(digest, seed, validation, test) == split}
             assert members(rated, tmp_path, drawn, split=split) == expected, (drawn, split)
+
+
+def test_what_the_model_has_seen_is_left_out_unless_that_split_is_asked_for(rated: dict[str, Any], tmp_path: Path) -> None:
+    whole = {split: evaluate.choose(spec_of(rated, tmp_path, split=split)) for split in ("all", "train")}
+    names = sorted(whole["train"].content)
+    seen = Seen.of([whole["train"].content[name] for name in names], [])
+    left = evaluate.choose(spec_of(rated, tmp_path), seen)
+    assert set(left.content) == set(whole["all"].content) - set(names) and left.facts["num_seen"] == len(names)
+    asked = evaluate.choose(spec_of(rated, tmp_path, split="train"), seen)
+    assert asked.content == whole["train"].content and asked.facts["num_seen"] == len(names)
+    with pytest.raises(UserError, match=r"was trained or validated on 24 of the 24 artworks of the split 'all': nothing is left"):
+        evaluate.choose(spec_of(rated, tmp_path), Seen.of(whole["all"].content.values(), []))
 
 
 @pytest.fixture

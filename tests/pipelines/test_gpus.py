@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import ray
 
-from artquant.config import EngineSpec, FetchSpec, FitSpec
+from artquant.config import EngineSpec, FetchSpec, FitSpec, ScoreSpec, load_spec
 from artquant.core.errors import RunFailed, UserError
 from artquant.pipelines.run import check_capacity
 from artquant.storage.store import Store
@@ -74,7 +73,10 @@ def test_a_training_that_asks_for_gpus_that_are_not_there_is_refused(local_ray: 
     check_capacity(FetchSpec(), EngineSpec(), FitSpec(num_gpus=1))
 
 
-def test_a_cluster_may_grow_and_is_waited_for(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_may_grow_and_begins_with_the_least(local_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    check_capacity(FetchSpec(), EngineSpec(num_gpus=8, num_workers=100))
-    assert ray.is_initialized()
+    check_capacity(FetchSpec(), EngineSpec(num_gpus=1, num_workers=100))
+    with pytest.raises(RunFailed, match=rf"Asked for nodes for 3 of .* there is room for {NUM_GPUS} on 1 nodes"):
+        check_capacity(FetchSpec(), EngineSpec(num_gpus=1, num_workers=3, min_workers=3, node_minutes=0))
+    with pytest.raises(UserError, match=r"engine\.min_workers cannot be .3.: engine\.num_workers=2 is the most"):
+        load_spec(ScoreSpec, None, ["engine.num_workers=2", "engine.min_workers=3"])

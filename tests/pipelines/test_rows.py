@@ -31,6 +31,15 @@ def test_a_person_is_asked_where_the_mass_is_small_or_the_levels_lie_far_apart(r
     assert columns["needs_review"] == expected
 
 
+def test_a_person_is_asked_where_a_picture_is_of_another_kind() -> None:
+    answers = Assessment(np.array([SURE] * 3), np.array([0.9] * 3), [None] * 3, ["not_requested"] * 3, np.array([0.5, 1.0, 1.2]))
+    silent = Assessment(np.array([SURE]), np.array([0.9]), [None], ["not_requested"])
+    rows = [(answers, 0), (answers, 1), (answers, 2), (silent, 0)]
+    columns = score_columns(rows, Scale(), ReviewSpec())
+    assert columns["domain_distance"] == [0.5, 1.0, 1.2, None] and columns["needs_review"] == [False, False, True, False]
+    assert score_columns(rows, Scale(), ReviewSpec(max_domain_distance=0.4))["needs_review"] == [True, True, True, False]
+
+
 def test_each_row_has_its_own_critique_and_its_status() -> None:
     critiques = [{"perception": "blue", "cognition": "a boat", "emotion": "calm"}, None]
     answers = Assessment(np.array([SURE, TORN]), np.array([0.9, 0.8]), critiques, ["ok", "not_requested"])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -14,14 +15,16 @@ import torch
 
 from artquant.config import EngineSpec, FetchSpec, ReviewSpec
 from artquant.core import schema
+from artquant.core.errors import RunFailed
 from artquant.engines import Assessment
 from artquant.engines.recipe import EngineRecipe
 from artquant.pipelines import feed, loader, run, theory
 from artquant.pipelines.run import ScoringRun
 from artquant.pipelines.stages import FetchSettings, ScoreSettings, ScoreStage
-from artquant.progress.stages import ProgressCounter
+from artquant.progress.stages import ProgressCounter, StageReport
 from artquant.results import layout
 from artquant.storage.budget import Budget
+from artquant.storage.requests import REQUESTS
 from tests.pipelines.engines import RED, RedEngine
 
 NOBODY: Any = SimpleNamespace(
@@ -154,7 +157,18 @@ class Told:
 
     def __init__(self) -> None:
         self.counter = ProgressCounter()
-        self.add, self.note = (SimpleNamespace(remote=getattr(self.counter, name)) for name in ("add", "note"))
+        self.add, self.note, self.refuse = (SimpleNamespace(remote=getattr(self.counter, name)) for name in ("add", "note", "refuse"))
+
+
+def test_a_worker_that_scores_the_golden_set_otherwise_is_counted_by_its_node() -> None:
+    def open_engine() -> Noting:
+        raise RunFailed("A probability is off.")
+
+    told = Told()
+    given: dict[str, Any] = {"open_engine": open_engine, "identity": RED, "run_id": "r", "stall_seconds": 3600.0, "counter": told}
+    with pytest.raises(RunFailed, match="off"):
+        ScoreStage(ScoreSettings(batch_size=8, critique=True, review=ReviewSpec(), **given))
+    assert told.counter.snapshot()["score and critique"].refused == {socket.gethostname(): 1}
 
 
 def test_a_worker_whose_memory_is_full_says_so_counts_it_and_stays_with_smaller_batches() -> None:
@@ -181,9 +195,27 @@ def test_the_processes_of_a_run_share_its_budget_of_requests(
     monkeypatch.setattr(run, "BUDGET", budget)
     monkeypatch.setattr(loader, "BUDGET", budget)
     seen: list[float | None] = []
-    monkeypatch.setattr(Dataset, "iter_batches", lambda self, **options: (seen.append(budget.rate) for _ in range(1)))
+
+    def iter_batches(self: Dataset, **options: Any) -> Iterator[Any]:
+        seen.append(budget.rate)
+        yield from ()
+
+    monkeypatch.setattr(Dataset, "iter_batches", iter_batches)
     execute(EngineSpec(batch_size=7, num_workers=2), FetchSpec(num_workers=num_fetch, max_requests_per_second=60))
     assert settings_of(dataset)[0].fetch.max_requests_per_second == expected
     assert seen == [expected] and budget.rate == 60, "the driver is one of them, and alone before and after"
     loader.Loader("/tmp", 8, settings_of(dataset)[0].fetch)
     assert budget.rate == expected
+
+
+def test_a_workers_batches_and_requests_reach_the_counter_once() -> None:
+    told = Told()
+    REQUESTS.drain()
+    report = StageReport(cast(Any, told), "score")
+    for seconds in (0.01, 2.0):
+        report.add(1, seconds, 0)
+    REQUESTS.add("get", "ok")
+    report.send()
+    report.send()
+    count = told.counter.snapshot()["score"]
+    assert (count.batches, count.requests) == ({0: 1, 5: 1}, {("get", "ok"): 1})

@@ -45,7 +45,7 @@ def test_pictures_at_hand_get_the_rows_that_the_job_writes(published: Run) -> No
         rows = model.score([published.source.get(name) for name in written], critique=published.spec.engine.critique)
         for row, expected in zip(rows, written.values(), strict=True):
             assert row == {"artwork_id": row["artwork_id"]} | {name: expected[name] for name in row if name != "artwork_id"}
-            assert len(row) == (23 if kind == "scores" else 3)
+            assert len(row) == (24 if kind == "scores" else 3)
 
 
 def test_a_pil_image_is_taken_upright_with_its_profile_and_transparency(published: Run) -> None:

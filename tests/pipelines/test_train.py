@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from artquant.annotations.seen import read_seen
 from artquant.annotations.split import split_annotations
 from artquant.cli.train import recipe_of
 from artquant.config import (
@@ -91,6 +92,9 @@ def test_a_model_is_trained_published_promoted_and_the_next_one_is_compared_with
     recipe = recipe_of(registry.uri_of(first.report.run_id), spec_of(collection))
     assert recipe.has_golden_set and recipe.open().image_size == golden.images.shape[1]
 
+    seen = read_seen(local_folder(registry.uri_of(first.report.run_id)))
+    assert len(seen) == card["data"]["num_seen"] == first.report.num_train + first.report.num_validation
+
     second = trained(spec_of(collection, engine=MeasuredEngineSpec(num_gpus=1, device="cpu")))  # judged on a logical GPU
     assert second.report.run_id == f"{first.report.run_id}-2"
     verdict = second.report.verdict
@@ -129,14 +133,14 @@ def test_the_runs_name_follows_what_it_is_trained_on(collection):
     assert train.run_digest(spec.model_copy(update={"loss": LossSpec(score=0.5)}), splits, None) != digest
 
 
-def verdict(better_by: float, num: int = 200, **changes) -> Verdict:
+def verdict(better_by: float, num: int = 200, look: int = 1, **changes) -> Verdict:
     rng = np.random.default_rng(0)
     human = rng.normal(size=num)
     noise = rng.normal(size=num)
     scores = {"candidate": human + noise * (1 - better_by), "current": human + noise}
     annotations = ResolvedAnnotationSpec(uri="r.csv", images="art")
     spec = ResolvedTrainSpec(run_id="new", annotations=annotations, output="file:/tmp", registry="file:/tmp", **changes)
-    return promotion.judge(spec, "old", promotion.HeldOut([str(i) for i in range(num)], human, scores), "shadow.html")
+    return promotion.judge(spec, "old", promotion.HeldOut([str(i) for i in range(num)], human, scores), "shadow.html", look)
 
 
 def test_a_candidate_is_promoted_only_where_the_interval_of_the_difference_lies_above_the_margin():
@@ -157,6 +161,42 @@ def test_a_candidate_that_is_better_by_chance_alone_is_not_promoted():
     sure = verdict(0.5)
     between = (sure.low + sure.difference) / 2
     assert not verdict(0.5, margin=between).promoted and verdict(0.5, margin=sure.low - 1e-6).promoted
+
+
+def test_a_current_model_that_gives_all_artworks_one_score_can_be_replaced():
+    human = np.random.default_rng(0).normal(size=200)
+    annotations = ResolvedAnnotationSpec(uri="r.csv", images="art")
+    spec = ResolvedTrainSpec(run_id="new", annotations=annotations, output="file:/tmp", registry="file:/tmp")
+
+    def judged(candidate: np.ndarray, current: np.ndarray) -> Verdict:
+        held_out = promotion.HeldOut([str(i) for i in range(200)], human, {"candidate": candidate, "current": current})
+        return promotion.judge(spec, "old", held_out, "shadow.html")
+
+    constant = np.full(200, 5.0)
+    better = judged(human + 1, constant)
+    assert better.promoted and (better.current_value, better.difference) == (0.0, pytest.approx(1.0))
+    assert not judged(constant, human).promoted and not judged(constant, constant).promoted
+
+
+def test_what_is_not_promoted_says_what_difference_could_have_been_seen_and_each_look_asks_for_more():
+    once = verdict(-0.02)
+    assert not once.promoted and f"200 artworks show a difference of {once.detectable:+.3f} four times of five" in once.why
+    assert once.detectable > (once.high - once.low) / 2 and verdict(-0.02, num=2000).detectable < once.detectable / 2
+    assert [promotion.confidence_of(look) for look in (1, 2, 3)] == pytest.approx([0.95, 1 - 0.1 / 6, 1 - 0.1 / 12])
+    assert sum(1 - promotion.confidence_of(look) for look in range(1, 100_000)) < 0.1
+    looks = [verdict(0.1, look=look) for look in (1, 2, 9)]
+    assert looks[0].low > looks[1].low > looks[2].low and "comparison 2 on this test set" in looks[1].why
+
+
+def test_looks_at_a_test_set_are_counted_by_the_cards_of_those_compared_on_it(tmp_path):
+    registry = Registry(open_store(str(tmp_path / "models")))
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    assert promotion.look_number(registry, "aa") == 1
+    for name, digest, current in (("a", "aa", None), ("b", "aa", "a"), ("c", "bb", "a"), ("d", "aa", "b")):
+        registry.publish(name, tmp_path / "weights", {"held_out": {"digest": digest, "compared_with": current}})
+    registry.publish("old", tmp_path / "weights", {})
+    assert (promotion.look_number(registry, "aa"), promotion.look_number(registry, "bb")) == (3, 2)
 
 
 def test_training_and_judging_fetch_write_and_end_stalled_workers_as_the_spec_says(collection, local_ray, monkeypatch):

@@ -9,6 +9,7 @@ import numpy as np
 
 from artquant.agreement import metrics
 from artquant.agreement.evaluation import CalibrationBin, Subgroup
+from artquant.agreement.held_out import ErrorInterval, Pit
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import EvaluationReport, Miss, Theory
 from artquant.records.training import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
@@ -143,7 +144,8 @@ def evaluation(num: int = 412, **changes: object) -> EvaluationReport:
         "predicted": predicted.tolist(),
         "fitted": fitted.tolist(),
         "calibration": bins,
-        "coverage": {0.5: 0.57, 0.8: 0.78, 0.95: 0.9612},
+        "errors": [ErrorInterval(0.5, 0.41, 0.49), ErrorInterval(0.8, 0.93, 0.78), ErrorInterval(0.95, 1.62, 0.9612)],
+        "pit": Pit(3296, (0.14, 0.11, 0.09, 0.08, 0.08, 0.08, 0.09, 0.09, 0.11, 0.13), 0.05),
         "spread": list(zip(predicted_std.tolist(), raters_std.tolist(), strict=True)),
         "open_set_mass": random.beta(40, 2, num).tolist(),
         "subgroups": [
@@ -241,7 +243,8 @@ NOTHING = evaluation(
     predicted=[],
     fitted=[],
     calibration=[],
-    coverage={},
+    errors=[],
+    pit=None,
     spread=[],
     open_set_mass=[],
     subgroups=[],

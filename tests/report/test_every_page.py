@@ -8,11 +8,12 @@ from functools import cache
 
 import pytest
 
+from artquant.report.description_page import render_description
 from artquant.report.evaluation_page import render_evaluation
 from artquant.report.page import render
 from artquant.report.shadow_page import render_shadow
 from artquant.report.training_page import render_training
-from tests.report import sample, studies
+from tests.report import descriptions, sample, studies
 from tests.report.outline import Outline
 
 HOSTILE = [
@@ -35,6 +36,7 @@ HOSTILE_PAGES = {
     "training": lambda text: render_training(studies.hostile_training(text)),
     "evaluation": lambda text: render_evaluation(studies.hostile_evaluation(text)),
     "shadow": lambda text: render_shadow(studies.hostile_shadow(text)),
+    "description": lambda text: render_description(descriptions.hostile(text)),
 }
 PAGES = {
     "run": lambda: render(sample.report()),
@@ -47,6 +49,8 @@ PAGES = {
     "large evaluation": lambda: render_evaluation(studies.evaluation(60_000, misses=[])),
     "bare evaluation": lambda: render_evaluation(studies.NOTHING),
     "shadow": lambda: render_shadow(studies.shadow()),
+    "description": lambda: render_description(descriptions.report()),
+    "bare description": lambda: render_description(descriptions.BARE),
     "bare shadow": lambda: render_shadow(studies.shadow(num_artworks=0, human=[], candidate_scores=[], current_scores=[], flips=[])),
 }
 

@@ -9,7 +9,7 @@ import pytest
 
 from artquant.core.errors import AnotherRun, UserError
 from artquant.core.identity import Identity
-from artquant.results import operations
+from artquant.results import layout, operations
 from artquant.results.nights import opened
 from artquant.results.plan import PlanSummary
 from artquant.results.snapshots import Snapshot, head, history
@@ -120,7 +120,11 @@ def test_a_run_that_is_alive_is_not_given_up(store: Store, source: Store) -> Non
 
 def test_what_is_forgotten_is_in_no_row_and_no_kept_object_and_is_not_scored_again(output: Store, source: Store) -> None:
     output.put("runs/two/report.html", b"a page with a picture of 8.jpg")
+    answers = {name: f"{layout.answers_prefix(name)}/key.json" for name in ("8.jpg", "3.jpg")}
+    for key in answers.values():
+        output.put(key, b"what a model said of it")
     snapshot, num_rows, pages = operations.forget(output, ["8.jpg", "2.jpg", "unknown.jpg"])
+    assert not output.exists(answers["8.jpg"]) and output.exists(answers["3.jpg"])
     assert num_rows == 2 and snapshot.kind == "forget"
     assert {name for name, _, _ in rows_by_glob(output)} == {f"{number}.jpg" for number in range(10)} - {"8.jpg", "2.jpg"}
     opened(output)

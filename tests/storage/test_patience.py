@@ -20,6 +20,7 @@ from artquant.storage import store as storage
 from artquant.storage.embedded import EmbeddedStore
 from artquant.storage.errors import BROKEN_OFF, classify, user_message
 from artquant.storage.patience import Exhausted, Outage, patiently
+from artquant.storage.requests import REQUESTS
 from artquant.storage.store import FetchError, Store, open_store
 
 
@@ -168,6 +169,19 @@ def test_the_tries_end_when_both_their_number_and_the_patience_are_used_up() -> 
     with pytest.raises(Exhausted) as error:
         patiently(fail, Outage(), patience_seconds=9, is_repeatable=False)
     assert error.value.attempts == 1
+
+
+def test_every_try_is_counted_under_its_operation_and_what_became_of_it() -> None:
+    answers = iter([TimeoutError("kind: Timeout"), None])
+
+    def call(attempt: int) -> None:
+        if error := next(answers):
+            raise error
+
+    REQUESTS.drain()
+    patiently(call, Outage(), attempts=3, patience_seconds=9, operation="put")
+    assert REQUESTS.drain() == {("put", "timeout"): 1, ("put", "ok"): 1}
+    assert REQUESTS.drain() == {}
 
 
 class Short:

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from scipy.stats import norm
 
-from artquant.training.losses import IGNORE, Answers, answers, loss_sums
+from artquant.training.losses import IGNORE, RANK_FLOOR, Answers, answers, loss_sums, rank_loss_sum
 
 LEVEL_IDS = torch.tensor([7, 2, 5, 0, 3])
 # A score sample whose level is its first answer token, a description, and an artwork without a picture, which teaches nothing.
@@ -58,3 +59,42 @@ def test_a_task_of_which_a_batch_holds_nothing_is_zero_with_a_gradient(labels: t
     for value in sums.values():
         value.backward(retain_graph=True)  # every worker must have the same parts
     assert logits.grad is not None
+
+
+VALUES = torch.tensor([10.0, 7.5, 5.0, 3.5, 1.0])
+
+
+def ranks(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    return float(rank_loss_sum(logits, targets, VALUES))
+
+
+def test_the_rank_loss_is_zero_for_the_targets_and_grows_when_two_artworks_change_places():
+    targets = torch.tensor([[0.7, 0.2, 0.1, 0, 0], [0.1, 0.2, 0.4, 0.2, 0.1], [0, 0, 0.1, 0.3, 0.6]]) + 1e-6
+    right = targets.log()
+    assert ranks(right, targets) == pytest.approx(0, abs=1e-4)
+    assert ranks(right[[1, 0, 2]], targets) > 0.2 and ranks(right[[2, 1, 0]], targets) > ranks(right[[1, 0, 2]], targets)
+
+
+def test_the_rank_loss_is_the_fidelity_of_thurstones_probabilities_over_all_pairs():
+    logits, targets = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(0))
+    targets = targets.softmax(-1)
+    p = [logits.softmax(-1).double().numpy(), targets.double().numpy()]
+    total, floor = 0.0, (RANK_FLOOR * 2.25) ** 2
+    for i in range(4):
+        for j in range(i + 1, 4):
+            liked = []
+            for q in p:
+                means = q @ VALUES.double().numpy()
+                variances = [(q[k] * (VALUES.numpy() - means[k]) ** 2).sum() + floor for k in (i, j)]
+                liked.append(norm.cdf((means[i] - means[j]) / sum(variances) ** 0.5))
+            total += 1 - (liked[0] * liked[1]) ** 0.5 - ((1 - liked[0]) * (1 - liked[1])) ** 0.5
+    assert ranks(logits, targets) == pytest.approx(total, abs=1e-5)
+
+
+def test_the_rank_loss_moves_two_artworks_apart_the_right_way_from_any_start():
+    logits = torch.zeros(2, 5, requires_grad=True)
+    rank_loss_sum(logits, torch.eye(5)[[0, 4]], VALUES).backward()
+    assert logits.grad is not None and logits.grad[0, 0] < 0 < logits.grad[0, 4] and logits.grad[1, 4] < 0 < logits.grad[1, 0]
+    alone = torch.zeros(1, 5, requires_grad=True)
+    rank_loss_sum(alone, torch.eye(5)[:1], VALUES).backward()
+    assert alone.grad is not None and not alone.grad.any()

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from artquant.config import LossSpec
+from artquant.core.errors import UserError
 from artquant.core.scale import Scale
 from artquant.core.schema import LEVELS
 from artquant.training import loop
 from artquant.training.data import Task
-from artquant.training.loop import MIN_SIGMA, soft_labels
+from artquant.training.lessons import MIN_SIGMA, check_lessons, lessons, parts_of, soft_labels
 from artquant.training.schedule import learning_rate
 from tests.training.steps import UNCLIPPED, assert_close, gradients, norm, take_step, worker_of
 
@@ -24,6 +25,11 @@ def test_each_task_weighs_in_the_gradient_what_its_loss_weight_says(make_task):
     texts, scores, both = of(1.0, 0.0), of(0.0, 1.0), of(0.5, 3.0)
     assert_close(both, {name: 0.5 * texts[name] + 3.0 * scores[name] for name in texts}, 1e-3)
     assert norm({name: texts[name] - scores[name] for name in texts}) > 0.1 * norm(texts), "they are alike: nothing is compared"
+
+
+def test_the_describe_jobs_parts_are_learnt_where_that_is_asked(make_task):
+    plain, both = (worker_of(make_task(loss=LossSpec(roles=roles))) for roles in (False, True))
+    assert [len(one) for one in plain.examples] < [len(one) for one in both.examples]
 
 
 def test_a_task_that_weighs_nothing_teaches_nothing(make_task):
@@ -146,10 +152,66 @@ def test_the_raters_own_spread_makes_the_target_and_the_settings_where_it_is_not
 
 def test_raters_who_all_agree_still_mean_a_little_spread():
     def target(sigma: float | None) -> np.ndarray:
-        return soft_labels([{"score": 6.0, "sigma": sigma}], Scale(), 1.0)
+        return soft_labels([{"score": 6.0, "sigma": sigma}], Scale(), LossSpec())
 
-    assert np.array_equal(target(0.0), target(MIN_SIGMA)) and np.array_equal(target(None), target(1.0))
-    assert not np.array_equal(target(MIN_SIGMA), target(2 * MIN_SIGMA)) and target(0.0).shape == (1, len(LEVELS))
+    least = MIN_SIGMA * Scale().gap
+    assert (least, LossSpec().sigma * Scale().gap) == (0.25, 1.0), "the published spreads on APDD's scale"
+    assert np.array_equal(target(0.0), target(least)) and np.array_equal(target(None), target(1.0))
+    assert not np.array_equal(target(least), target(2 * least)) and target(0.0).shape == (1, len(LEVELS))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 5), (0, 100)])
+def test_the_spread_is_in_gaps_so_that_every_scale_has_the_same_labels(low, high):
+    def scaled(low: float, high: float) -> np.ndarray:
+        place = np.array([1, 0.75, 0.5, 0.25, 0])
+        rows = [{"score": low + (high - low) * share, "sigma": None} for share in (0.2, 0.5, 0.9)]
+        return soft_labels(rows, Scale(tuple((low + (high - low) * place).tolist())), LossSpec())
+
+    assert np.allclose(scaled(low, high), scaled(1, 10), atol=1e-9)
+
+
+VOTES = [{"value": 3.0, "count": 30.0}, {"value": 5.0, "count": 5.0}, {"value": 8.75, "count": 10.0}]
+
+
+def test_a_histogram_of_votes_is_the_label_itself_with_the_votes_mean():
+    def label(votes, **changes) -> np.ndarray:
+        return soft_labels([{"score": 4.6, "sigma": 2.0, "votes": votes}], Scale(), LossSpec(**changes))[0]
+
+    mean = (3 * 30 + 5 * 5 + 8.75 * 10) / 45
+    assert label(VOTES) @ Scale().values == pytest.approx(mean)
+    assert label(VOTES) == pytest.approx([5 / 45, 5 / 45, 5 / 45, 24 / 45, 6 / 45]), "8.75 lies between 7.5 and 10, 3 between 1 and 3.5"
+    estimated = label(None)
+    assert np.array_equal(label(VOTES, soft_labels="estimated"), estimated) and not np.allclose(label(VOTES), estimated)
+    assert np.array_equal(label([{"value": 3.0, "count": 8.0}]), estimated), "eight votes are no histogram"
+    shares = [{**vote, "count": vote["count"] / 45} for vote in VOTES]
+    assert label(shares) == pytest.approx(label(VOTES)) and label([{"value": 20.0, "count": 20.0}])[0] == 1
+
+
+def test_lessons_are_counted_and_a_part_that_is_asked_for_and_has_none_is_refused():
+    rows = [{"score": 1.0, "perception": " ", "comment": "I like it."}, {"score": None, "perception": "Blue."}]
+    assert lessons(rows) == {"score": 1, "perception": 1, "cognition": 0, "emotion": 0, "comment": 1}
+    assert parts_of(LossSpec(), rows) == ("perception", "comment") and parts_of(LossSpec(parts=()), rows) == ()
+    assert check_lessons(LossSpec(), rows) == {"score": 1, "perception": 1, "comment": 1}
+    assert check_lessons(LossSpec(parts=("comment",)), rows) == {"score": 1, "comment": 1}
+    with pytest.raises(UserError, match=r"asks for emotion, of which .* no text \(they have 1 perception, 1 comment\): name others"):
+        check_lessons(LossSpec(parts=("perception", "emotion")), rows)
+
+
+def test_comments_are_learnt_where_there_are_some(make_task):
+    task = make_task(loss=LossSpec(parts=("comment",), score=0.0), **UNCLIPPED)
+    commented = replace(task, train=task.train.append_column("comment", pa.array(["A calm harbour."] * len(task.train))))
+    worker = worker_of(commented)
+    assert worker.examples[0][1].num_answer_tokens > 2 and take_step(worker)["description"] > 0
+
+
+def test_artworks_of_a_pass_are_ranked_against_each_other_where_that_weighs_something(make_task):
+    def of(rank: float) -> dict[str, torch.Tensor]:
+        return gradients(make_task(loss=LossSpec(description=0.0, score=0.0, rank=rank), **UNCLIPPED))
+
+    assert all(not part.any() for part in of(0.0).values())
+    one, three = of(1.0), of(3.0)
+    assert norm(one) > 0
+    assert_close(three, {name: 3 * part for name, part in one.items()}, 1e-3)
 
 
 def test_a_run_learns_where_all_raters_agree(make_task):

@@ -1,0 +1,185 @@
+"""The nightly job on several hosts: whatever happens to one of them, all rows are there in the end, and nothing twice.
+
+`make lab` runs all of it; CI one path and two faults.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from artquant.storage.embedded import BUCKET
+from tests.lab import RAY_PORT, STORE_DOWN_SECONDS, Lab, lab, why_not
+from tests.processes import eventually
+
+NUM_ARTWORKS, BROKEN = 640, "broken.jpg"  # five shards, and one more
+SLOWLY = ("fetch.max_requests_per_second=60", "engine.num_workers=2", "engine.num_cpus=1.6")  # three processes share it: half a minute
+FILL = f"""
+from artquant.paintings import jpeg, paint
+from artquant.storage.store import open_store
+art = open_store("s3://{BUCKET}/art")
+pictures = [jpeg(paint(seed), 64) for seed in range(4)]
+for number in range({NUM_ARTWORKS}):
+    art.put(f"{{number:05d}}.jpg", pictures[number % 4])
+art.put("{BROKEN}", b"no picture")
+"""
+COUNT_SHARDS = """
+import sys
+from artquant.storage.store import open_store
+print(sum("/shards/" in info.key for info in open_store(sys.argv[1]).list("_artquant/runs")))
+"""
+COUNT_NODES = """
+import ray
+import sys
+ray.init(address=sys.argv[1], log_to_driver=False)
+print(sum(node["Alive"] for node in ray.nodes()))
+"""
+READ = """
+import json, sys
+import pyarrow.parquet as pq
+from artquant.results.readers import open_snapshot
+from artquant.storage.store import open_store
+store = open_store(sys.argv[1])
+keys = [info.key for kind in ("scores", "rejects") for info in store.list(kind)]
+by_glob = [row for key in keys for row in pq.read_table(store.open_input(key)).column("artwork_id").to_pylist()]
+print(json.dumps([sorted(by_glob), sorted(open_snapshot(sys.argv[1]).to_table().column("artwork_id").to_pylist())]))
+"""
+ALL = "ARTQUANT_LAB" in os.environ
+by_hand = pytest.mark.skipif(not ALL, reason="make lab runs it")
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with lab(tmp_path_factory.mktemp("lab")) as made:
+        made.start_head()
+        made.start_worker("one")
+        made.start_worker("two")
+        made.ask(FILL)
+        yield made
+
+
+def after_a_shard(hosts: Lab, job: psutil.Popen, output: str) -> None:
+    """Wait until the run has a record of a shard, so that what happens next happens to work that is half done."""
+    place = f"s3://{BUCKET}/{output}"
+    assert eventually(lambda: job.poll() is not None or int(hosts.ask(COUNT_SHARDS, place)) > 0, 240), said(hosts)
+    assert job.poll() is None, said(hosts)
+
+
+def said(hosts: Lab) -> str:
+    return hosts.said.read_text()[-4000:]
+
+
+def check_rows(hosts: Lab, output: str) -> None:
+    by_glob, by_snapshot = json.loads(hosts.ask(READ, f"s3://{BUCKET}/{output}"))
+    expected = [f"{number:05d}.jpg" for number in range(NUM_ARTWORKS)]
+    assert by_snapshot == expected, "scores of the snapshot"
+    assert by_glob == [*expected, BROKEN], "scores and rejects by glob"
+
+
+def ends_well(hosts: Lab, job: psutil.Popen, output: str) -> None:
+    assert job.wait(300) == 0, said(hosts)
+    check_rows(hosts, output)
+
+
+def goes_on(hosts: Lab, output: str) -> None:
+    """The same command again, in a hurry; it scores none of the finished shards."""
+    job = hosts.submit(output)
+    ends_well(hosts, job, output)
+    assert "Going on with the run" in hosts.said.read_text()
+
+
+def with_all_workers(hosts: Lab) -> None:
+    """Whatever a test before did to them."""
+    for name in ("one", "two"):
+        host = hosts.hosts[name]
+        if not host.named("raylet/raylet"):
+            host.kill()
+            hosts.start_worker(name)
+
+
+@pytest.mark.timeout(900)
+def test_a_worker_is_cut_off_and_the_run_ends_with_all_rows(hosts: Lab) -> None:
+    """Both workers score before it: the path of a night across hosts."""
+    job = hosts.submit("cut", *SLOWLY)
+    after_a_shard(hosts, job, "cut")
+    assert all(hosts.hosts[name].named("ray::MapWorker") for name in ("one", "two"))
+    hosts.hosts["two"].cut()
+    ends_well(hosts, job, "cut")
+    hosts.hosts["two"].kill()
+    hosts.hosts["two"].plug_in()
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_the_head_is_killed_and_the_same_command_goes_on(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    job = hosts.submit("head", *SLOWLY)
+    after_a_shard(hosts, job, "head")
+    for name in ("head", "one", "two"):  # a cluster without its head is none
+        hosts.hosts[name].kill()
+    hosts.start_head()
+    with_all_workers(hosts)
+    assert job.wait(300) == 1, said(hosts)
+    assert "goes on where the run stopped" in hosts.said.read_text()
+    goes_on(hosts, "head")
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_a_raylet_is_killed(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    job = hosts.submit("raylet", *SLOWLY)
+    after_a_shard(hosts, job, "raylet")
+    for process in hosts.hosts["one"].named("raylet/raylet"):
+        process.kill()
+    ends_well(hosts, job, "raylet")
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_the_store_is_gone_for_a_while(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    job = hosts.submit("store", *SLOWLY)
+    after_a_shard(hosts, job, "store")
+    hosts.hosts["store"].kill()
+    time.sleep(STORE_DOWN_SECONDS)
+    hosts.start_store()
+    if job.wait(300) == 0:
+        check_rows(hosts, "store")
+    else:
+        assert job.returncode in (1, 2, 5), said(hosts)
+        goes_on(hosts, "store")
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_a_worker_is_drained_by_sigterm_as_a_spot_node_is(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    job = hosts.submit("drain", *SLOWLY)
+    after_a_shard(hosts, job, "drain")
+    (start,) = hosts.hosts["one"].named("ray.scripts.scripts start")[-1:]
+    start.terminate()
+    ends_well(hosts, job, "drain")
+    assert not hosts.hosts["one"].named("raylet/raylet")
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_a_node_that_comes_late_does_what_the_others_leave(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    hosts.hosts["two"].kill()
+    assert eventually(lambda: hosts.ask(COUNT_NODES, f"{hosts.head_address}:{RAY_PORT}", at="head").split()[0] == "2", 120)
+    job = hosts.submit("late", "fetch.max_requests_per_second=15", *SLOWLY[1:])  # five a second each: two minutes for one engine
+    after_a_shard(hosts, job, "late")
+    hosts.start_worker("two")
+    assert eventually(lambda: job.poll() is not None or bool(hosts.hosts["two"].named("ray::MapWorker")), 200), said(hosts)
+    assert job.poll() is None, "it came too late"
+    hosts.hosts["one"].cut()  # from here on nobody else can finish it
+    ends_well(hosts, job, "late")
