@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,9 @@ def supervised(main: Callable[[list[str]], int], arguments: list[str]) -> int:
                 os._exit(137)
         code = main(arguments)
         logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BrokenPipeError):  # whoever read it has gone, as after `| head`
+                stream.flush()
         os.write(writer, b".")
         os._exit(code)  # taking Ray, pandas and pyarrow to pieces would take half a second
     os.close(writer)

@@ -45,6 +45,11 @@ def guarded(arguments: list[str]) -> int:
     except KeyboardInterrupt as error:
         code = error.exit_code if isinstance(error, Stopped) else 130
         return say_last(str(error) or "Stopped. Nothing was published; what was published before is current still.", code)
+    except (BrokenPipeError, SystemExit) as error:
+        # Nobody reads stdout any more, as after `| head`; it has only what is said when the work is done. rich makes a SystemExit of it.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 0
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             where = f" {error.filename}" if error.filename else " what the job needs on this machine"

@@ -227,6 +227,18 @@ def test_sigterm_to_make_reaches_the_job(tmp_path: Path) -> None:
     assert process.returncode != 0 and "artquant: Stopped. Nothing was published" in said
 
 
+@pytest.mark.parametrize("says", ["print('x' * 100_000)", "from rich.console import Console; Console().print('x' * 100_000)", "print('x')"])
+def test_a_reader_of_the_summary_that_goes_away_changes_no_exit_code(says: str) -> None:
+    program = f"import artquant.cli.main as cli\ndef run(arguments):\n    {says}\n    return 0\ncli.run = run\ncli.command()"
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, cwd=ROOT)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["help"], ["score", "--help"], ["train", "help"], ["evaluate", "-h"]])
 def test_help_names_every_setting_with_its_default(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from artquant.cli.main import spec_of
