@@ -10,8 +10,8 @@ from threading import Barrier
 from artquant.core.errors import UserError
 from artquant.storage.store import Conflict, FetchError, Store
 
-NUM_CREATES = 16  # of one key at a time
-_TRIES = 3  # with a key of its own each, where answers were lost
+NUM_RACES = 8  # at once, of two writers for a key each: SeaweedFS lets a third writer wait for seconds
+_TRIES = 3  # with keys of their own each, where answers were lost
 _ORDERED = ("a-b", "a.b", "a/b", "ab")  # '-', '.', '/' and letters, in byte order
 
 
@@ -27,7 +27,7 @@ class Promises:
 
 
 def probe(store: Store, folder: str) -> Promises:
-    """Try the store below `folder`, which is deleted again: some forty requests for small objects. Raises UserError where it fails."""
+    """Try the store below `folder`, which is deleted again: some sixty requests for small objects. Raises UserError where it fails."""
     root = store.child(f"{folder}-{secrets.token_hex(6)}")
     try:
         root.put("plain", b"")  # a store that takes no plain object either is in trouble of another kind
@@ -47,27 +47,37 @@ def probe(store: Store, folder: str) -> Promises:
 
 def _creates_once(root: Store) -> bool:
     for number in range(_TRIES):
-        key, together = f"one-{number}", Barrier(NUM_CREATES)
+        together = Barrier(2 * NUM_RACES)
 
-        def create(writer: int, key: str = key, together: Barrier = together) -> bool | UserError:
+        def create(writer: int, number: int = number, together: Barrier = together) -> bool | UserError:
             together.wait()
             try:
-                root.put_if_absent(key, b"%d" % writer)
+                root.put_if_absent(f"race-{number}-{writer // 2}", b"%d" % writer)
             except Conflict:
                 return False
             except UserError as error:  # refused, or the answer was lost
                 return error
             return True
 
-        with ThreadPoolExecutor(NUM_CREATES) as pool:
-            outcomes = list(pool.map(create, range(NUM_CREATES)))
+        with ThreadPoolExecutor(2 * NUM_RACES) as pool:
+            outcomes = list(pool.map(create, range(2 * NUM_RACES)))
         problems = [outcome for outcome in outcomes if isinstance(outcome, UserError)]
-        if len(problems) == NUM_CREATES:
+        if len(problems) == len(outcomes):
             return False  # plain objects are taken, these are not
         if not problems:
-            winners = [writer for writer, outcome in enumerate(outcomes) if outcome]
-            return len(winners) == 1 and create(NUM_CREATES, key, Barrier(1)) is False and root.get(key) == b"%d" % winners[0]
+            return all(_has_one_winner(root, f"race-{number}-{race}", outcomes, 2 * race) for race in range(NUM_RACES))
     raise problems[0]
+
+
+def _has_one_winner(root: Store, key: str, outcomes: list[bool | UserError], first: int) -> bool:
+    """Whether one of the writers `first` and `first + 1` won, its bytes stayed, and who comes after them conflicts."""
+    if outcomes[first] is outcomes[first + 1]:
+        return False
+    try:
+        root.put_if_absent(key, b"late")
+    except Conflict:
+        return root.get(key) == b"%d" % (first if outcomes[first] else first + 1)
+    return False
 
 
 class SingleWriterStore(Store):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -124,4 +126,21 @@ def test_a_store_on_which_two_of_many_win_does_not_create_once(tmp_path: Path, m
         return self.put(key, b"0")
 
     monkeypatch.setattr(Store, "put_if_absent", create)
+    assert not probe(open_store(str(tmp_path)), "probe").creates_once
+
+
+def test_a_store_that_looks_before_it_creates_does_not_create_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(self: Store, key: str, data: bytes) -> str:
+        if self.exists(key):
+            raise Conflict(key)
+        time.sleep(0.02)
+        return self.put(key, data)
+
+    monkeypatch.setattr(Store, "put_if_absent", create)
+    assert not probe(open_store(str(tmp_path)), "probe").creates_once
+
+
+def test_a_store_that_replaces_what_was_there_before_does_not_create_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = Store.put_if_absent
+    monkeypatch.setattr(Store, "put_if_absent", lambda self, key, data: (self.put if data == b"late" else partial(create, self))(key, data))
     assert not probe(open_store(str(tmp_path)), "probe").creates_once
