@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
 def main(overrides: list[str]) -> int:
     spec = read_spec(overrides)
-    from artquant.cli.deadline import end_of, score_until
-    from artquant.cli.local_ray import check_answers, running_ray
     from artquant.cli.places import score_places
-    from artquant.engines.recipe import identity_of, make_recipe, open_checkpoint
 
     beside = ThreadPoolExecutor(1)
     beside.submit(import_module, "artquant.pipelines.score")  # and with it Ray Data, while the store starts and is asked
     with watched(spec) as seen, beside, score_places(spec) as (spec, reopen):
+        from artquant.cli.deadline import end_of, score_until
+        from artquant.cli.local_ray import check_answers, running_ray
+        from artquant.engines.recipe import identity_of, make_recipe, open_checkpoint
+
         checkpoint = open_checkpoint(spec.model, spec.base)
         from artquant.pipelines.score import asked_of, claimed_night
 

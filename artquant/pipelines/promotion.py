@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
-from scipy.stats import norm
 
 from artquant.agreement import metrics
 from artquant.annotations.split import Splits
@@ -147,8 +147,8 @@ def judge(spec: ResolvedTrainSpec, current: str | None, tested: HeldOut, shadow_
 
 def detectable(paired: metrics.Paired, confidence: float, power: float = 0.8) -> float:
     """Return the true difference that an interval as wide as this one would show, lying above zero, with probability `power`."""
-    certain = float(norm.ppf(0.5 + confidence / 2))
-    return (paired.high - paired.low) / (2 * certain) * (certain + float(norm.ppf(power)))
+    certain = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return (paired.high - paired.low) / (2 * certain) * (certain + NormalDist().inv_cdf(power))
 
 
 def shadow_report(spec: ResolvedTrainSpec, current: str, verdict: Verdict, tested: HeldOut) -> ShadowReport:
