@@ -53,7 +53,7 @@ def main(overrides: list[str]) -> int:
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test) - num_seen:,} held out (split by {splits.source})")
         say(f"Lessons: {', '.join(f'{num:,} {kind}' for kind, num in lessons.items())}")
         if num_seen:
-            say(f"{num_seen:,} held-out artworks are left out: the parent or the current model was trained or validated on them")
+            say(f"{num_seen:,} held-out artworks are left out: the parent or the model in use was trained or validated on them")
         if splits.num_left_out:
             say(f"{splits.num_left_out:,} artworks are left out: they are copies, or of the group, of ones that the annotators hold out")
         try:
@@ -128,8 +128,7 @@ def print_training(trained: "Trained", spec: ResolvedTrainSpec, reopen: str | No
     )
     for name, interval in report.test.items():
         table.add_row(f"held-out {name.upper()}", f"{interval.value:.3f}  ({interval.low:.3f} to {interval.high:.3f})")
-    if verdict.current and verdict.difference is not None:
-        table.add_row("current", f"{verdict.current}: SRCC {verdict.current_value:.3f}; difference {verdict.difference:+.3f}")
+    table.add_row("in use before", f"{verdict.current}: SRCC {verdict.current_value:.3f}; difference {verdict.difference:+.3f}")
     if report.rejected:
         table.add_row("refused rows", f"{sum(report.rejected.values()):,}")
     if report.num_clamped:
@@ -139,5 +138,5 @@ def print_training(trained: "Trained", spec: ResolvedTrainSpec, reopen: str | No
     table.add_row("model", str(report.model_uri))
     console.print(table)
     store = RunState(open_store(spec.output), spec.run_id).store
-    shadow = keep_page(store, "shadow.html", f"{spec.run_id}-shadow") if verdict.current else None
+    shadow = keep_page(store, "shadow.html", f"{spec.run_id}-shadow")
     print_addresses({"report": keep_page(store, "report.html", spec.run_id), "shadow report": shadow, "open the store again": reopen})

@@ -109,17 +109,14 @@ def look_number(registry: Registry, test_digest: str) -> int:
     return 1 + len([card for card in cards if card.get("digest") == test_digest and card.get("compared_with")])
 
 
-def judge(spec: ResolvedTrainSpec, current: str | None, tested: HeldOut, shadow_uri: str, look: int = 1) -> Verdict:
+def judge(spec: ResolvedTrainSpec, current: str, tested: HeldOut, shadow_uri: str, look: int = 1) -> Verdict:
     """Whether the candidate becomes current: by order, or when the paired interval of the SRCC's difference lies above the margin.
 
-    `look`: how often this test set has decided, with this time. A model that gives all artworks one score ranks them at an SRCC of 0.
+    `current`: the model's name, or artquant-tiny's where there is none, which jobs use until there is. `look`: how often this test set has
+    decided, with this time. A model that gives all artworks one score ranks them at an SRCC of 0.
     """
     human, scores = tested.human, tested.scores
     value = metrics.ranking(scores[CANDIDATE], human)
-    if current is None:
-        promoted = spec.promote != "never"
-        why = "there was no current model" if promoted else "promote=never"
-        return Verdict(spec.run_id, None, value, None, None, None, None, spec.margin, promoted, why, None)
     confidence = confidence_of(look)
     rounds = min(MAX_ROUNDS, max(1000, round(50 / (1 - confidence))))
     paired = metrics.paired_bootstrap(metrics.ranking, scores[CANDIDATE], scores[CURRENT], human, rounds=rounds, confidence=confidence)

@@ -21,7 +21,7 @@ from artquant.core.identity import SEEN
 from artquant.core.scale import Scale
 from artquant.core.schema import ARTWORK_ID, LEVELS, SCORE, TEXT_PARTS
 from artquant.engines.open import resolve
-from artquant.engines.recipe import EngineRecipe
+from artquant.engines.recipe import TINY, EngineRecipe
 from artquant.model.checkpoint import Checkpoint
 from artquant.model.location import GOLDEN, local_folder
 from artquant.pipelines.feed import PictureFeed
@@ -130,13 +130,13 @@ def run_training(
         state.store.put("report.html", render_training(facts(state.history(), status="failed", message=str(error))).encode())
         raise
     history = state.history()
-    current = registry.current()
+    current, current_location = used_without(registry)
     splits, num_seen = unseen(splits, checkpoint, registry)
     facts = partial(training_report, spec, splits, started_at, lessons=lessons, num_seen=num_seen)
     location = state.store.uri_of("model")
     seen = parent_seen | own_seen(splits)
     state.store.put(f"model/{SEEN}", seen.to_bytes())
-    recipes = {CANDIDATE: recipe_of(location)} | ({CURRENT: recipe_of(registry.uri_of(current))} if current else {})
+    recipes = {CANDIDATE: recipe_of(location), CURRENT: recipe_of(current_location)}
     tested = score_held_out(spec, splits, recipes)
     test = {
         name: metrics.bootstrap(metric, tested.scores[CANDIDATE], tested.human)
@@ -180,9 +180,7 @@ def run_training(
     with warn_only(f"The model {spec.run_id} is published{' and promoted' if verdict.promoted else ''}, but not all its pages"):
         state.store.put("metrics.json", json.dumps(document, indent=1).encode())
         state.store.put("report.html", render_training(report).encode())
-        if current:
-            shadow = shadow_report(spec, current, verdict, tested)
-            state.store.put("shadow.html", render_shadow(shadow).encode())
+        state.store.put("shadow.html", render_shadow(shadow_report(spec, current, verdict, tested)).encode())
     return Trained(report, document)
 
 
@@ -205,18 +203,22 @@ def own_seen(splits: Splits) -> Seen:
     return Seen.of([splits.content[name] for name in ids], [splits.signatures[name] for name in ids if name in splits.signatures])
 
 
+def used_without(registry: Registry) -> tuple[str, str]:
+    """Return the name and the location of the model that jobs use unless the candidate is promoted: the current one, else artquant-tiny."""
+    current = registry.current()
+    return (current, registry.uri_of(current)) if current else (TINY.name, str(TINY))
+
+
 def unseen(splits: Splits, checkpoint: Checkpoint | None, registry: Registry) -> tuple[Splits, int]:
-    """Take from the test split what the parent or the current model has seen; also return how many that are.
+    """Take from the test split what the parent, or the model that the candidate is compared with, has seen; also return how many that are.
 
     Raises UserError if nothing is left to judge on.
     """
-    current = registry.current()
-    models = [checkpoint, Checkpoint.open(registry.uri_of(current)) if current else None]
-    seen = [read_seen(model.folder, model.base_folder) for model in models if model]
     left, num = splits, 0
-    for some, by in zip(seen, [model.model_id for model in models if model], strict=True):
-        left, more = without_seen(left, some, by)
-        num += more
+    for model in (checkpoint, Checkpoint.open(used_without(registry)[1])):
+        if model:
+            left, more = without_seen(left, read_seen(model.folder, model.base_folder), model.model_id)
+            num += more
     return left, num
 
 

@@ -26,23 +26,22 @@ class LossPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The candidate against the model that is current, by SRCC on the same held-out artworks.
+    """The candidate against the model that is used without it, by SRCC on the same held-out artworks.
 
-    `difference` is candidate minus current, `low` to `high` its paired interval of `confidence`; None where there was nothing to compare
-    with.
+    `difference` is candidate minus current, `low` to `high` its paired interval of `confidence`.
     """
 
     candidate: str
-    current: str | None
+    current: str  # a model's name; artquant-tiny where no model was current
     candidate_value: float
-    current_value: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
+    current_value: float
+    difference: float
+    low: float
+    high: float
     margin: float
     promoted: bool
     why: str  # a sentence
-    shadow_uri: str | None
+    shadow_uri: str
     look: int = 1  # which comparison on this test set it was
     confidence: float = 0.95  # of the interval: higher with each look
     detectable: float | None = None  # the difference that this test set shows four times of five

@@ -44,7 +44,7 @@ def headline(report: ShadowReport) -> str:
     """Say which of the two agrees better with people, and what was done."""
     verdict, candidate, current = report.verdict, *(shorten(visible(name), 60) for name in (report.candidate, report.current))
     on = f"on the same {count_of(report.num_artworks, 'held-out artwork')}"
-    if verdict.difference is None or not is_known(verdict.difference):
+    if not is_known(verdict.difference):
         sentence = f"{candidate} and {current} cannot be told apart {on}."
     else:
         order = "better than" if verdict.difference > 0 else "worse than" if verdict.difference < 0 else "as well as"
@@ -52,7 +52,7 @@ def headline(report: ShadowReport) -> str:
         sentence = f"{candidate} agrees with people {order} {current} {on}{by}."
         if verdict.difference and is_known(verdict.low) and is_known(verdict.high) and verdict.low <= 0 <= verdict.high:
             sentence += " That may be chance."
-    return f"{sentence} {'It was promoted.' if verdict.promoted else f'{current} stays current.'}"
+    return f"{sentence} {'It was promoted.' if verdict.promoted else f'{current} stays in use.'}"
 
 
 def nearer(flip: Flip) -> str:

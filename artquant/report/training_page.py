@@ -73,10 +73,8 @@ def headline(report: TrainingReport) -> str:
 
 def sentence(verdict: Verdict) -> str:
     """Describe what became of the candidate."""
-    if verdict.current is None:
-        return "It is the first current model." if verdict.promoted else "It was not promoted, and no model is current."
     by = f", by {signed(verdict.difference)} in SRCC" if is_known(verdict.difference) else ""
-    return f"It replaces {_name(verdict.current)}{by}." if verdict.promoted else f"{_name(verdict.current)} stays current."
+    return f"It replaces {_name(verdict.current)}{by}." if verdict.promoted else f"{_name(verdict.current)} stays in use."
 
 
 def _name(model_id: str) -> str:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from artquant.annotations.seen import read_seen
+from artquant.annotations.seen import Seen, read_seen
 from artquant.annotations.split import split_annotations
 from artquant.cli.train import recipe_of
 from artquant.config import FitSpec, LossSpec, PlacedTrainSpec, ResolvedAnnotationSpec, ResolvedTrainSpec, resolved
@@ -70,13 +70,18 @@ def trained(spec: PlacedTrainSpec, run_id: str, parent: Checkpoint | None = None
 
 def test_the_card_says_what_was_learnt_and_seen_and_a_child_is_not_judged_on_what_its_parent_saw(spec: PlacedTrainSpec) -> None:
     registry = Registry(open_store(spec.registry))
-    first = trained(spec, "first")
+    first = trained(spec.model_copy(update={"promote": "always"}), "first")
     card, splits = registry.entry("first").card, split_annotations(spec.annotations)
     assert (
         card["data"]["lessons"] == first.report.lessons == dict.fromkeys(("score", "perception", "cognition", "emotion"), len(splits.train))
     )
     assert card["data"]["num_seen"] == len(splits.train) + len(splits.validation) and card["data"]["split"] == "content"
-    assert card["held_out"] == {"digest": train.held_out_digest(splits), "num": len(splits.test), "look": 1, "compared_with": None}
+    assert card["held_out"] == {
+        "digest": train.held_out_digest(splits),
+        "num": len(splits.test),
+        "look": 1,
+        "compared_with": "artquant-tiny",
+    }
     assert "rank" in first.report.curve[0].losses and registry.current() == "first"
     location = registry.uri_of("first")
     assert len(read_seen(local_folder(location))) == card["data"]["num_seen"]
@@ -92,3 +97,18 @@ def test_the_card_says_what_was_learnt_and_seen_and_a_child_is_not_judged_on_wha
     assert registry.entry("second").card["held_out"]["compared_with"] == "first"
     seen = read_seen(local_folder(registry.uri_of("second")))
     assert len(seen) > card["data"]["num_seen"], "what the parent saw is passed on"
+
+
+def test_a_first_model_becomes_current_only_if_it_is_better_than_the_one_in_the_package(spec: PlacedTrainSpec) -> None:
+    verdict = trained(spec, "first").report.verdict
+    assert verdict and verdict.current == "artquant-tiny" and verdict.current_value > verdict.candidate_value, "two steps are few"
+    assert not verdict.promoted and Registry(open_store(spec.registry)).current() is None
+    assert "artquant-tiny" in open_store(spec.output).get("training/first/shadow.html").decode()
+
+
+def test_a_first_model_is_not_judged_on_what_the_packages_own_has_seen(spec: PlacedTrainSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = split_annotations(spec.annotations)
+    some = splits.test["artwork_id"].to_pylist()[:3]
+    monkeypatch.setattr(train, "read_seen", lambda *_: Seen.of([splits.content[name] for name in some], []))
+    left, num = train.unseen(splits, None, Registry(open_store(spec.registry)))
+    assert num == 3 and not set(some) & set(left.test["artwork_id"].to_pylist())

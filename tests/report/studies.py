@@ -39,7 +39,7 @@ def verdict(**changes: object) -> Verdict:
     return Verdict(**(facts | changes))  # type: ignore[arg-type]
 
 
-FIRST_EVER = {"current": None, "current_value": None, "difference": None, "low": None, "high": None, "shadow_uri": None}
+FIRST_EVER = {"current": "artquant-tiny", "current_value": 0.032, "difference": 0.839, "low": 0.761, "high": 0.917, "confidence": 0.9833}
 
 
 def training(**changes: object) -> TrainingReport:
