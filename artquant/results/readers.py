@@ -19,6 +19,7 @@ from artquant.results import layout
 from artquant.results.ledger import FORGOTTEN, GONE, PART_PRESENCE
 from artquant.results.rows import KINDS, SCORES, RowKind
 from artquant.results.snapshots import Snapshot, check_format, head, read_snapshot
+from artquant.storage.endpoint import bucket_address, is_bucket_in_host
 from artquant.storage.store import Store, open_store
 
 APP_ID = "artquant"  # of the transactions in the Delta log: the version is the snapshot's number
@@ -33,7 +34,8 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         is_anonymous = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
-        return S3FileSystem(endpoint_url=endpoint, anon=is_anonymous), store.uri.removeprefix("s3://")
+        style = {"s3": {"addressing_style": "virtual"}} if is_bucket_in_host() else {}
+        return S3FileSystem(endpoint_url=endpoint, anon=is_anonymous, config_kwargs=style), store.uri.removeprefix("s3://")
     from fsspec.implementations.local import LocalFileSystem
 
     return LocalFileSystem(), store.uri.removeprefix("file://")
@@ -103,7 +105,7 @@ def export_delta(uri: str) -> tuple[str, int]:
     except ImportError as error:
         raise UserError("The Delta export needs deltalake: pip install deltalake.") from error
     store = open_store(uri)
-    snapshot, target, options = snapshot_of(store), store.uri_of(layout.ROOT), storage_options()
+    snapshot, target, options = snapshot_of(store), store.uri_of(layout.ROOT), storage_options(store)
     kind = kind_of(snapshot)
     if not DeltaTable.is_deltatable(target, storage_options=options):
         DeltaTable.create(target, kind.schema(snapshot.carried).remove_metadata(), storage_options=options)
@@ -134,7 +136,10 @@ def export_delta(uri: str) -> tuple[str, int]:
     return target, snapshot.number
 
 
-def storage_options() -> dict[str, str]:
+def storage_options(store: Store) -> dict[str, str]:
     """Return what delta-rs and Polars are told of the store."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true", "conditional_put": "etag"} if endpoint else {}
+    if not endpoint:
+        return {}
+    address = bucket_address(endpoint, store.uri.removeprefix("s3://").partition("/")[0])
+    return {"AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true", "conditional_put": "etag"}

@@ -9,7 +9,6 @@ import contextlib
 import errno
 import math
 import os
-import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from artquant.core.errors import UserError
 from artquant.storage.budget import BUDGET
+from artquant.storage.endpoint import bucket_address, endpoint_of_environment, is_bucket_in_host, is_set
 from artquant.storage.errors import BROKEN_OFF, Changed, classify, store_errors
 from artquant.storage.local import Listed
 from artquant.storage.patience import PATIENCE_SECONDS
@@ -37,10 +37,6 @@ def etag_of(meta: Any) -> str:
     return (meta["e_tag"] or "").strip('"')
 
 
-def _is_set(name: str) -> bool:
-    return os.environ.get(name, "").lower() in ("1", "true")
-
-
 class S3:
     """Clients of one bucket, made from the environment when first needed: one for each deadline. Only those of listings and of large
     files try again by themselves, a page or a part at a time; everything else is tried again by the caller."""
@@ -49,7 +45,7 @@ class S3:
 
     def __init__(self, bucket: str):
         self.bucket = bucket
-        self.endpoint = _endpoint()
+        self.endpoint = endpoint_of_environment()
         self.server = self.endpoint or "Amazon S3"
         self.connection_hint = (
             f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
@@ -87,7 +83,7 @@ class S3:
         if stall_seconds < timeout_seconds:
             client["read_timeout"] = timedelta(seconds=stall_seconds)
         if self.endpoint:
-            config |= {"endpoint": self.endpoint, "virtual_hosted_style_request": False}
+            config |= {"endpoint": bucket_address(self.endpoint, self.bucket), "virtual_hosted_style_request": is_bucket_in_host()}
             client["allow_http"] = self.endpoint.startswith("http://")
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
             try:
@@ -96,7 +92,7 @@ class S3:
             except OSError as error:
                 raise UserError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be read: {error.strerror}.") from error
         provider = None
-        if not os.environ.get("AWS_ACCESS_KEY_ID") and not _is_set("AWS_SKIP_SIGNATURE"):
+        if not os.environ.get("AWS_ACCESS_KEY_ID") and not is_set("AWS_SKIP_SIGNATURE"):
             provider = _credential_chain()
             config |= provider.config  # the profile's region
         if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
@@ -213,11 +209,11 @@ class S3:
         from botocore.config import Config
         from botocore.exceptions import BotoCoreError, ClientError
 
-        signing = Config(signature_version=UNSIGNED) if _is_set("AWS_SKIP_SIGNATURE") else None
+        signing = Config(signature_version=UNSIGNED) if is_set("AWS_SKIP_SIGNATURE") else None
         client = boto3.client(
             "s3", endpoint_url=self.endpoint, region_name=self._client(_CONTROL_SECONDS).config.get("region"), config=signing
         )
-        payer = {"RequestPayer": "requester"} if _is_set("AWS_REQUEST_PAYER") else {}
+        payer = {"RequestPayer": "requester"} if is_set("AWS_REQUEST_PAYER") else {}
         prefix = f"{root}/" if root else ""
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **payer)
         try:
@@ -255,27 +251,6 @@ class S3:
 def _take(num_requests: int) -> None:
     for _ in range(num_requests):
         BUDGET.take()
-
-
-def _endpoint() -> str | None:
-    for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-        if value := os.environ.get(name):
-            return _checked_endpoint(name, value)
-    if os.environ.get("AWS_ACCESS_KEY_ID") or _is_set("AWS_SKIP_SIGNATURE"):
-        return None
-    from botocore.exceptions import BotoCoreError
-    from botocore.session import Session
-
-    with contextlib.suppress(BotoCoreError):  # a profile that does not exist is refused where its credentials are sought
-        if value := Session().get_scoped_config().get("endpoint_url"):
-            return _checked_endpoint("endpoint_url of the AWS profile", value)
-    return None
-
-
-def _checked_endpoint(name: str, value: str) -> str:
-    if not re.fullmatch(r"https?://[^/@]+/?", value):
-        raise UserError(f"{name} takes http://host:port or https://host:port, without a path or credentials.")
-    return value.rstrip("/")
 
 
 def _credential_chain() -> Any:

@@ -55,23 +55,23 @@ def test_every_road_leads_to_the_same_rows(output: Store) -> None:
     assert connection.execute(query.replace("file://", "")).fetchall() == expected
     target, number = export_delta(output.uri)
     assert number == 2 and export_delta(output.uri) == (target, 2), "once more changes nothing"
-    table = deltalake.DeltaTable(target, storage_options=storage_options())
+    table = deltalake.DeltaTable(target, storage_options=storage_options(output))
     assert rows(table.to_pyarrow_table()) == expected
-    assert rows(pl.scan_delta(target, storage_options=storage_options() or None).collect()) == expected
+    assert rows(pl.scan_delta(target, storage_options=storage_options(output) or None).collect()) == expected
     version = table.version()
     export_delta(output.uri)
-    assert deltalake.DeltaTable(target, storage_options=storage_options()).version() == version
+    assert deltalake.DeltaTable(target, storage_options=storage_options(output)).version() == version
 
 
 def test_the_delta_table_follows_a_rollback_and_what_comes_after(output: Store) -> None:
     export_delta(output.uri)
     operations.rollback(output)
     target, _ = export_delta(output.uri)
-    assert rows(deltalake.DeltaTable(target, storage_options=storage_options()).to_pyarrow_table()) == rows_by_glob(output)
+    assert rows(deltalake.DeltaTable(target, storage_options=storage_options(output)).to_pyarrow_table()) == rows_by_glob(output)
     assert len(rows_by_glob(output)) == 8
     operations.release(output, "two")
     export_delta(output.uri)
-    assert rows(deltalake.DeltaTable(target, storage_options=storage_options()).to_pyarrow_table()) == rows_by_glob(output)
+    assert rows(deltalake.DeltaTable(target, storage_options=storage_options(output)).to_pyarrow_table()) == rows_by_glob(output)
 
 
 def test_an_older_snapshot_reads_as_it_was(output: Store) -> None:

@@ -256,3 +256,16 @@ def test_the_endpoint_of_a_profile_is_used(bucket: type[Bucket], tmp_path: Path,
     monkeypatch.setenv("AWS_PROFILE", "mine")
     bucket.keys["a"] = b"x"
     assert [info.key for info in open_store("s3://bucket").list()] == ["a"]
+
+
+@pytest.mark.parametrize("style", ["true", "false"])
+def test_the_bucket_stands_in_the_host_where_the_store_wants_it_there(
+    bucket: type[Bucket], monkeypatch: pytest.MonkeyPatch, style: str
+) -> None:
+    """The server stands in as a proxy, for there is no name service here that knows a bucket's host."""
+    monkeypatch.setenv("HTTP_PROXY", os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example")
+    monkeypatch.setenv("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", style)
+    bucket.keys["a"] = b"x"
+    assert [info.key for info in open_store("s3://bucket").list()] == ["a"]
+    assert bucket.headers_seen[0]["host"] == ("bucket.store.example" if style == "true" else "store.example")
