@@ -6,9 +6,10 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from artquant.core.errors import RunFailed, UserError
 
 _OURS = "artquant-job"  # a file in Ray's session folder: the process that started it
 _KEPT_SESSIONS = 3
+STOP_SECONDS = 30.0
 
 
 @contextmanager
@@ -46,19 +48,34 @@ def running_ray() -> Iterator[None]:
     heed_signals_again()
     context = ray.get_runtime_context()
     session = Path(context.get_temp_dir()) / context.get_session_name()
+    is_over = False
     try:
         if address:
             check_nodes()
         yield
-    except BaseException:
-        if not address:
-            ray.shutdown()
-            forget_sessions(session.parent)
-        raise
+        is_over = True
     finally:
-        ray.shutdown()
-    if not address:
-        shutil.rmtree(session, ignore_errors=True)
+        stop_ray(None if address else session)
+        if is_over and not address:
+            shutil.rmtree(session, ignore_errors=True)
+        elif not address:
+            forget_sessions(session.parent)
+
+
+def stop_ray(session: Path | None, seconds: float = STOP_SECONDS) -> None:
+    """Shut Ray down. Now and then that waits for ever for a last answer: then kill the processes of a local Ray, those of `session`."""
+    import psutil
+    import ray
+
+    closing = threading.Thread(target=ray.shutdown, name="ray shutdown", daemon=True)
+    closing.start()
+    closing.join(seconds)
+    if closing.is_alive() and session:
+        for child in psutil.Process().children():
+            if str(session) in " ".join(child.cmdline()):
+                for process in (*child.children(recursive=True), child):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def check_answers(address: str) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from artquant.cli.local_ray import stop_ray
 from artquant.storage.embedded import EmbeddedStore
 from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
@@ -33,16 +33,11 @@ def local_ray(s3_server: EmbeddedStore) -> Iterator[None]:
         patch.delenv("RAY_ADDRESS", raising=False)
         # Logical GPUs: the scheduler hands them out, and no device is behind them.
         ray.init(address="local", num_cpus=4, num_gpus=NUM_GPUS, include_dashboard=False, log_to_driver=False)
-        node = ray._private.worker._global_node
+        context = ray.get_runtime_context()
         try:
             yield
         finally:
-            closing = threading.Thread(target=ray.shutdown, daemon=True)
-            closing.start()
-            closing.join(60)
-            if closing.is_alive():  # it waits for ever where the GCS does not answer its last question
-                node.kill_all_processes(check_alive=False, allow_graceful=False)
-                closing.join(30)
+            stop_ray(Path(context.get_temp_dir()) / context.get_session_name())
 
 
 @pytest.fixture(scope="session")
