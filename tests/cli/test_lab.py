@@ -1,6 +1,6 @@
 """The nightly job on several hosts: whatever happens to one of them, all rows are there in the end, and nothing twice.
 
-`make lab` runs all of it; CI one path and two faults.
+`make lab` runs all of it; CI the first.
 """
 
 from __future__ import annotations
