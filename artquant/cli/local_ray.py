@@ -72,10 +72,11 @@ def stop_ray(session: Path | None, seconds: float = STOP_SECONDS) -> None:
     closing.join(seconds)
     if closing.is_alive() and session:
         for child in psutil.Process().children():
-            if str(session) in " ".join(child.cmdline()):
-                for process in (*child.children(recursive=True), child):
-                    with suppress(psutil.NoSuchProcess):
-                        process.kill()
+            with suppress(psutil.Error):  # it ended meanwhile
+                if str(session) in " ".join(child.cmdline()):
+                    for process in (*child.children(recursive=True), child):
+                        with suppress(psutil.Error):
+                            process.kill()
 
 
 def check_answers(address: str) -> None:
