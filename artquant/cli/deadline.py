@@ -44,7 +44,7 @@ def score_until(
     ask: Callable[[ResolvedScoreSpec], Asked],
     recipe_of: Callable[[ResolvedScoreSpec], "EngineRecipe"],
     score: Callable[..., "RunReport | None"],
-    ray: Callable[[], AbstractContextManager[None]],
+    ray: Callable[[], AbstractContextManager[Callable[[], None] | None]],
     since: datetime | None = None,
     seconds_left: Callable[[], float] | None = None,
     overhead: float = OVERHEAD_SECONDS,

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ STOP_SECONDS = 30.0
 
 
 @contextmanager
-def running_ray() -> Iterator[None]:
-    """Run Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block. Raises UserError and RunFailed."""
+def running_ray() -> Iterator[Callable[[], None]]:
+    """Run Ray for the block: the cluster of RAY_ADDRESS, else a local one that ends with the block. Yields what tells it, before the
+    block's end, that nobody needs it any more, and returns at once. Raises UserError and RunFailed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that asks Ray something after its end joins any other Ray on the machine
@@ -48,27 +49,30 @@ def running_ray() -> Iterator[None]:
     heed_signals_again()
     context = ray.get_runtime_context()
     session = Path(context.get_temp_dir()) / context.get_session_name()
+    closing = threading.Thread(target=ray.shutdown, name="ray shutdown", daemon=True)
     is_over = False
     try:
         if address:
             check_nodes()
-        yield
+        yield closing.start
         is_over = True
     finally:
-        stop_ray(None if address else session)
+        stop_ray(None if address else session, closing=closing)
         if is_over and not address:
             shutil.rmtree(session, ignore_errors=True)
         elif not address:
             forget_sessions(session.parent)
 
 
-def stop_ray(session: Path | None, seconds: float = STOP_SECONDS) -> None:
-    """Shut Ray down. Now and then that waits for ever for a last answer: then kill the processes of a local Ray, those of `session`."""
+def stop_ray(session: Path | None, seconds: float = STOP_SECONDS, closing: threading.Thread | None = None) -> None:
+    """Shut Ray down, which `closing` may have begun. Now and then that waits for ever for a last answer: then kill the processes of a
+    local Ray, those of `session`."""
     import psutil
     import ray
 
-    closing = threading.Thread(target=ray.shutdown, name="ray shutdown", daemon=True)
-    closing.start()
+    closing = closing or threading.Thread(target=ray.shutdown, name="ray shutdown", daemon=True)
+    if closing.ident is None:
+        closing.start()
     closing.join(seconds)
     if closing.is_alive() and session:
         for child in psutil.Process().children():
@@ -96,6 +100,8 @@ def start_local_ray() -> None:
     """Start Ray, with a second attempt because a busy machine may exceed Ray's own time limit for starting. Raises RunFailed."""
     import ray
 
+    # Workers are what the machine is asked for; by default Ray lets its own helpers, some of them slow to start, go before them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     # Two more CPUs than there are, for the scheduler's accounting: our workers reserve halves and quarters, Ray's own tasks whole ones.
     options: dict[str, Any] = {"num_cpus": (os.cpu_count() or 1) + 2, "include_dashboard": False, "log_to_driver": False}
     for is_last in (False, True):

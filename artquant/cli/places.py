@@ -29,6 +29,7 @@ from artquant.results import layout
 from artquant.results.catalog import Source, check_not_empty
 from artquant.results.plan import refuse_nested, refuse_overlap
 from artquant.results.source import check_carry
+from artquant.results.trust import remember_embedded
 from artquant.storage.embedded import BUCKET, EmbeddedStore
 from artquant.storage.store import FetchError, Store, open_store
 
@@ -55,7 +56,7 @@ def score_places(spec: ScoreSpec) -> Iterator[tuple[ResolvedScoreSpec, Reopen]]:
     with embedded_bucket() as (bucket, reopen):
         if not given:
             fill_sample(bucket)
-        given, output = given or {"input": (bucket.uri_of("sample"),)}, spec.output or bucket.uri_of("results")
+        given, output = given or {"input": (bucket.uri_of("sample"),)}, spec.output or _results(bucket)
         yield _with_score_places(spec, given, output, spec.registry or bucket.uri_of("models")), reopen
 
 
@@ -161,7 +162,7 @@ def _annotated_places(spec: TrainSpec | EvaluateSpec | DescribeSpec) -> Iterator
             open_store(uri)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
         uri, images = (ratings.uri, ratings.images) if ratings.uri and ratings.images else fill_annotations(bucket, spec.sample_size)
-        yield _whole(ratings, uri, images, output or bucket.uri_of("results"), registry or bucket.uri_of("models")), reopen
+        yield _whole(ratings, uri, images, output or _results(bucket), registry or bucket.uri_of("models")), reopen
 
 
 def _downloaded(uri: str) -> str:
@@ -213,6 +214,13 @@ def embedded_bucket() -> Iterator[tuple[Store, str]]:
     with EmbeddedStore(folder) as server, _environment(server.environment):
         say(f"Started an S3 store on 127.0.0.1:{server.port}, data in {folder}")
         yield open_store(f"s3://{BUCKET}"), f"{shlex.quote(sys.executable)} -m artquant.storage.embedded {shlex.quote(str(folder))}"
+
+
+def _results(bucket: Store) -> str:
+    """Return the address of the embedded store's results, which need not be tried like a store that we do not know."""
+    results = bucket.child("results")
+    remember_embedded(results)
+    return results.uri
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def score(
     recipe: "Callable[[], EngineRecipe]",
     reopen: str | None,
     seen: Seen,
-    ray: Callable[[], AbstractContextManager[None]],
+    ray: "Callable[[], AbstractContextManager[Callable[[], None] | None]]",
 ) -> "RunReport | None":
     """Score on a Ray that runs for the call, and say how it ended. Returns None where the page failed after the run was published."""
     from artquant.cli.summary import keep_report, print_summary
@@ -85,8 +85,8 @@ def score(
     run_id = work.intent.run_id
     seen.begins(spec, work, spec.engine.num_workers)
     try:
-        with ray():
-            report = run_score(spec, recipe(), work)
+        with ray() as end_ray:
+            report = run_score(spec, recipe(), work, end_ray)
     except (RunFailed, Held):
         page = keep_report(spec.output, run_id)
         say(f"report: {page}")

@@ -85,8 +85,9 @@ def claimed_night(spec: ResolvedScoreSpec, identity: Identity, asked: Asked | No
         yield work
 
 
-def run_score(spec: ResolvedScoreSpec, recipe: EngineRecipe, work: Work) -> RunReport:
+def run_score(spec: ResolvedScoreSpec, recipe: EngineRecipe, work: Work, end_ray: Callable[[], None] | None = None) -> RunReport:
     """Scores what is due and publishes it as one snapshot. Ray is running; what a person can get wrong was checked before it was started.
+    `end_ray` is called when Ray is needed no more, before the page is made.
 
     Raises RunFailed where the run may not be published, AnotherRun where another was first, OutcomeUnknown where the store does not say,
     and UserError where a store fails; what was published before is current still. What fails after publishing, the page, is said on stderr.
@@ -122,13 +123,16 @@ def run_score(spec: ResolvedScoreSpec, recipe: EngineRecipe, work: Work) -> RunR
             end(store, work.intent, "too many rejects")  # the same command plans anew
     except Reject as error:
         failure = RunFailed(f"What was written to {store.uri} cannot be read again, and nothing was published: {error.message}.")
+    stages = counts_of(counter)
+    if end_ray:
+        end_ray()
     report = build_report(
         spec,
         recipe,
         work,
         summary=summary,
         files=[OutputFile(file.view, file.num_rows, file.num_bytes) for file in (built.files if built and not failure else ())],
-        stages=counts_of(counter),
+        stages=stages,
         started_at=started_at,
         finished_at=datetime.now(UTC),
         failure=failure,

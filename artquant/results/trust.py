@@ -13,6 +13,7 @@ from artquant.results import layout
 from artquant.storage.probe import Promises, SingleWriterStore, probe
 from artquant.storage.store import FetchError, Store
 
+EMBEDDED = Promises(creates_once=True, shows_writes=True, lists_in_order=False)  # held by its tests
 LOST = (
     "{uri} does not keep create-if-absent, and single_writer=true is set: as long as one command at a time writes there, each row is "
     "published once; two at once may publish over each other, and neither is told."
@@ -67,6 +68,12 @@ def remember(store: Store, trust: Trust) -> None:
     """Keep what was found: the next run on the same server does not try again."""
     if remembered(store) != trust:
         store.put(layout.PROBE, trust.to_json())
+
+
+def remember_embedded(store: Store) -> None:
+    """Keep what is known of the embedded store, on whose server the losers of the first races wait for a second."""
+    if not remembered(store):
+        remember(store, Trust(EMBEDDED, store.server, datetime.now(UTC).isoformat(timespec="seconds"), False))
 
 
 def as_trusted(store: Store) -> Store:

@@ -174,7 +174,7 @@ def test_an_error_after_publishing_says_that_the_run_is_published(
     monkeypatch.setattr("artquant.cli.local_ray.running_ray", nullcontext)
     monkeypatch.setattr("artquant.engines.recipe.make_recipe", lambda *_: None)
 
-    def run_score(spec: ScoreSpec, recipe: object, work: object) -> None:
+    def run_score(spec: ScoreSpec, *_: object) -> None:
         if spec.run_id == "published":
             commit(open_store(str(spec.output)), following(None, "run", "published", "w", files=()))
         raise TypeError("the page is broken")
@@ -227,7 +227,9 @@ def test_sigterm_to_make_reaches_the_job(tmp_path: Path) -> None:
     assert process.returncode != 0 and "artquant: Stopped. Nothing was published" in said
 
 
-@pytest.mark.parametrize("says", ["print('x' * 100_000)", "from rich.console import Console; Console().print('x' * 100_000)", "print('x')"])
+@pytest.mark.parametrize(
+    "says", ["print('x' * 100_000)", "from rich.console import Console; Console(highlight=False).print('x' * 100_000)", "print('x')"]
+)
 def test_a_reader_of_the_summary_that_goes_away_changes_no_exit_code(says: str) -> None:
     program = f"import artquant.cli.main as cli\ndef run(arguments):\n    {says}\n    return 0\ncli.run = run\ncli.command()"
     reader, writer = os.pipe()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -25,3 +26,14 @@ def test_a_ray_that_does_not_end_is_killed_and_nothing_else(tmp_path: Path, monk
         finally:
             part.kill()
             other.kill()
+
+
+def test_a_shutdown_that_was_begun_is_waited_for_and_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr("ray.shutdown", lambda: calls.append("again"))
+    closing = threading.Thread(target=lambda: (time.sleep(0.2), calls.append("first")))
+    closing.start()
+    local_ray.stop_ray(None, closing=closing)
+    assert calls == ["first"]
+    local_ray.stop_ray(None, closing=threading.Thread(target=lambda: calls.append("second")))
+    assert calls == ["first", "second"]

@@ -54,6 +54,19 @@ def ended(places: tuple[Store, list[str]], tmp_path: Path) -> Callable[..., Ende
     return ended
 
 
+def test_ray_may_end_while_the_page_is_made(
+    ended: Callable[..., Ended], places: tuple[Store, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[list[str]] = []
+
+    def end_ray() -> None:
+        pages.append([info.key for info in places[0].list() if info.key.endswith(".html")])
+
+    monkeypatch.setattr("artquant.cli.local_ray.running_ray", lambda: nullcontext(end_ray))
+    assert ended()[0] == 0
+    assert pages == [[]]
+
+
 def test_a_published_night_and_one_with_nothing_due(ended: Callable[..., Ended], places: tuple[Store, list[str]]) -> None:
     code, told, metrics = ended("price_per_hour=3.6")
     assert (code, told["status"], told["run_id"], told["output"], told["snapshot"]) == (0, "published", "tonight", places[0].uri, 1)
