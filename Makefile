@@ -72,6 +72,9 @@ status logs stop: $(READY)  ## jobs on the cluster of RAY_ADDRESS: make status, 
 plan: $(READY)  ## what a run would do and cost: make plan JOB=score ARGS="key=value ..."
 	@exec $(BIN)/artquant plan "$(JOB)" $(if $(wildcard jobs/$(JOB).yaml),config=jobs/$(JOB).yaml) $(ARGS)
 
+explain: $(READY)  ## what the model looked at in one artwork: make explain OUTPUT=s3://bucket/scores ID=cats/1.jpg (OUTPUT=embedded by default)
+	@exec $(BIN)/artquant explain "$(or $(OUTPUT),embedded)" "$(ID)" $(ARGS)
+
 snapshots: $(READY)  ## what is published, and changing it: make snapshots ARGS="history|rollback|release|abandon|forget|compact|clean|delta|metrics|slo OUTPUT"
 	@exec $(BIN)/artquant snapshots $(ARGS)
 
@@ -137,6 +140,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
 	@$(BIN)/python -m bench.tiny
+	@$(BIN)/python -m bench.explain
 	@$(BIN)/python -m bench.nights --artworks 1000000 10000000
 	@$(BIN)/python -m bench.scale --rows 20000 100000
 	@$(BIN)/python -m bench.start
@@ -150,5 +154,5 @@ clean:  ## remove the virtual environment, the embedded store and all it holds
 .DEFAULT:
 	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
 
-.PHONY: help setup vllm submit retry status logs stop plan snapshots score train evaluate describe models promote rollback release test quick drill chaos hf-tests lab mutants format check lint types bench clean ablate
+.PHONY: help setup vllm submit retry status logs stop plan snapshots score train evaluate describe explain models promote rollback release test quick drill chaos hf-tests lab mutants format check lint types bench clean ablate
 .DEFAULT_GOAL := help

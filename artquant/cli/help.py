@@ -20,6 +20,7 @@ COMMANDS = {
 OPERATIONS = {
     "plan": "say what a run would do and cost: artquant plan score input=... output=..., or artquant plan describe ...",
     "check": "say all that a training would refuse, without training: artquant check annotations.uri=... annotations.images=...",
+    "explain": "what the model looked at, and whether the score comes again: artquant explain OUTPUT ARTWORK",
     "sheet": "how far a person agrees with the judge: artquant sheet check.csv, its column fits filled in with yes and no",
     "snapshots": "history, rollback, release, abandon, forget, compact, clean, delta, metrics, slo: artquant snapshots history OUTPUT",
 }
