@@ -22,7 +22,9 @@ class LossSpec(Section):
     soft_labels: Literal["auto", "estimated"] = Field(
         "auto", description="auto: the votes themselves where there are 20 or more; estimated: from score and spread"
     )
-    roles: bool = Field(False, description="teach artquant-tiny the describe job's parts too: to describe with the score given, to judge")
+    roles: float = Field(
+        0.0, ge=0, description="weight of verdicts on descriptions: teaches artquant-tiny the describe job's two parts; 0: neither of them"
+    )
 
 
 class LoraSpec(Section):

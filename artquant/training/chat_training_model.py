@@ -25,8 +25,8 @@ class ChatTrainingModel(TrainingModel):
         if not len(batch.ids):  # nothing to say of these artworks; every worker's gradients must have the same parts all the same
             ids = torch.tensor([self.asked], device=batch.ids.device)
             zero = self._logits(ids, torch.ones_like(ids, dtype=torch.bool), batch.pixels[:1], ids.new_zeros(1)).float().sum() * 0
-            return {"description": zero, "answer": zero, "level": zero}
-        at = answers(batch.labels, batch.level_positions)
+            return {"description": zero, "verdict": zero, "answer": zero, "level": zero}
+        at = answers(batch.labels, batch.level_positions, batch.verdict_positions)
         places = torch.cat([at.places, at.places.new_zeros(1)]).unique()  # one at least: all is ignored where no picture was there
         logits = self._logits(batch.ids, batch.mask, batch.pixels[batch.artwork], places)
         sums = self._sums(logits[at.rows, torch.searchsorted(places, at.places)], at, batch.targets, return_probabilities)

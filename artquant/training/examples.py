@@ -1,7 +1,7 @@
 """Annotations as tokenised examples: a prompt and the answer to learn, in the same template that inference uses."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any
 
@@ -17,16 +17,17 @@ from artquant.training.losses import IGNORE
 
 @dataclass(frozen=True)
 class Example:
-    """ids (T,), labels (T,) with IGNORE up to the answer; where the level's token stands, or -1 in a description."""
+    """ids (T,), labels (T,) with IGNORE up to the answer; where the level's token stands, or that of a verdict, else -1."""
 
     ids: list[int]
     labels: list[int]
     level_position: int = -1
+    verdict_position: int = -1
 
     @property
     def num_answer_tokens(self) -> int:
-        """Tokens that the cross-entropy counts: not the level's."""
-        return sum(label != IGNORE for label in self.labels) - (self.level_position >= 0)
+        """Tokens that the cross-entropy counts: not the level's, nor a verdict's."""
+        return sum(label != IGNORE for label in self.labels) - (self.level_position >= 0) - (self.verdict_position >= 0)
 
 
 class ExampleBuilder:
@@ -38,11 +39,13 @@ class ExampleBuilder:
         self.prefixes = {prompt: processor.encode_prompt(prompt) for prompt in asked}
         self.words = {prompt: processor.encode_answer(prompt) for prompt in asked}
 
-    def answer(self, prompt: str, answer: str) -> Example:
-        """Make the example of any prompt, and of an answer that begins with a space."""
+    def answer(self, prompt: str, answer: str, is_verdict: bool = False) -> Example:
+        """Make the example of any prompt, and of an answer that begins with a space; a verdict is its first token."""
         self.prefixes[prompt], self.words[prompt] = self.processor.encode_prompt(prompt), self.processor.encode_answer(prompt)
         try:
-            return self._example(prompt, answer)
+            example = self._example(prompt, answer)
+            start = next((place for place, label in enumerate(example.labels) if label != IGNORE), -1)  # -1: cut off before it
+            return replace(example, verdict_position=start) if is_verdict else example
         finally:
             del self.prefixes[prompt], self.words[prompt]
 
@@ -74,7 +77,8 @@ class Batch:
     """Examples of B artworks, padded at the right. N examples of at most T tokens.
 
     pixels (B, S, S, 3) uint8; ids, labels (N, T) int64; mask (N, T) bool; artwork (N,) int64, to which an example belongs;
-    level_positions (N,) int64, -1 in a description; targets (number of score examples, 5) float32; rows (B,) int64 of the data set.
+    level_positions, verdict_positions (N,) int64, -1 in other examples; targets (number of score examples, 5) float32; rows (B,) int64 of
+    the data set.
     """
 
     pixels: torch.Tensor
@@ -83,6 +87,7 @@ class Batch:
     mask: torch.Tensor
     artwork: torch.Tensor
     level_positions: torch.Tensor
+    verdict_positions: torch.Tensor
     targets: torch.Tensor
     rows: torch.Tensor
 
@@ -114,6 +119,7 @@ def collate(
         mask,
         torch.tensor([number for number, _ in flat], dtype=torch.long),
         torch.tensor([example.level_position if is_there[number] else -1 for number, example in flat], dtype=torch.long),
+        torch.tensor([example.verdict_position if is_there[number] else -1 for number, example in flat], dtype=torch.long),
         torch.from_numpy(targets[[rows[p] for p, example in flat if example.level_position >= 0 and is_there[p]]].astype(np.float32)),
         torch.from_numpy(np.where(is_there, rows, -1)),
     )

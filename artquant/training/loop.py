@@ -116,6 +116,7 @@ class Worker:
         counts = example_counts(self.examples, rows) | {"vision_warmup": rows.shape[0] * rows.shape[1]}
         weights = {
             "description": self.spec.loss.description,
+            "verdict": self.spec.loss.roles,
             "answer": self.spec.loss.score,
             "level": self.spec.loss.score,
             "rank": self.spec.loss.rank,
@@ -146,8 +147,8 @@ class Worker:
         score = {"score": totals["answer"] + totals["level"]} if with_text_loss else {}
         return {
             name: totals[name]
-            for name in ("description", "rank", "vision_warmup")
-            if name in totals and (with_text_loss or name == "vision_warmup")
+            for name in ("description", "verdict", "rank", "vision_warmup")
+            if name in totals and (with_text_loss or name == "vision_warmup") and (name != "verdict" or counts[name])
         } | score
 
     def _syncing(self, is_last: bool) -> contextlib.AbstractContextManager[None]:

@@ -25,7 +25,7 @@ def add_dialogues(examples: Sequence[list[Example]], builder: ExampleBuilder, ro
     """Add to each row's examples those of both parts, in the demonstration model's own words."""
     asked = dialogues(rows, read_templates(None, is_tiny=True), builder.prompts.scale, seed)
     for made, said in zip(examples, asked, strict=True):
-        made += [builder.answer(prompt, answer) for prompt, answer in said]
+        made += [builder.answer(prompt, answer, is_verdict=number > 0) for number, (prompt, answer) in enumerate(said)]
 
 
 def wrapped(question: str) -> str:

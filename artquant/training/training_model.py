@@ -37,11 +37,11 @@ class TrainingModel(nn.Module):
             return sums
         if not len(batch.ids):  # nothing to say of these artworks; every worker's gradients must have the same parts all the same
             zero = features.float().sum() * 0 + self._zero_through_all(features)
-            return sums | {"description": zero, "answer": zero, "level": zero}
+            return sums | {"description": zero, "verdict": zero, "answer": zero, "level": zero}
         embeds = self.model.model.embed(batch.ids, features[batch.artwork])
         is_image = batch.ids == self.model.config.image_token_index
         hidden = self.model.model(inputs_embeds=embeds, attention_mask=batch.mask, image_positions=is_image).last_hidden_state
-        at = answers(batch.labels, batch.level_positions)
+        at = answers(batch.labels, batch.level_positions, batch.verdict_positions)
         sums |= self._sums(self.model.lm_head(hidden[at.rows, at.places]), at, batch.targets, return_probabilities)
         sums["description"] = sums["description"] + hidden.float().sum() * 0  # all is ignored where no picture was there
         return sums
@@ -70,8 +70,8 @@ class TrainingModel(nn.Module):
 def total_loss(sums: dict[str, torch.Tensor], counts: dict[str, int], weights: dict[str, float]) -> torch.Tensor:
     """Return the weighted sum of the tasks' means; `counts` are those of the whole step: of all workers and forward passes.
 
-    `counts`: description and answer tokens, score samples (`level`), pairs of them (`rank`), forward passes (`vision_warmup`). The score
-    task's loss is the sum of the means of `answer` and `level`.
+    `counts`: description and answer tokens, verdicts, score samples (`level`), pairs of them (`rank`), forward passes (`vision_warmup`).
+    The score task's loss is the sum of the means of `answer` and `level`.
     """
     parts = [weights[name] * sums[name] / max(1, counts[name]) for name in sums if name in weights]
     return torch.stack(parts).sum()
@@ -79,13 +79,14 @@ def total_loss(sums: dict[str, torch.Tensor], counts: dict[str, int], weights: d
 
 def example_counts(examples: Sequence[Sequence[Example]], rows: np.ndarray) -> dict[str, int]:
     """Count what the examples of `rows` (..., forward pass's artworks) hold: answer tokens by task, score samples and their pairs."""
-    counts = {"description": 0, "answer": 0, "level": 0, "rank": 0}
+    counts = {"description": 0, "verdict": 0, "answer": 0, "level": 0, "rank": 0}
     for forward_pass in rows.reshape(-1, rows.shape[-1]):
         before = counts["level"]
         for row in forward_pass:
             for example in examples[row]:
                 counts["answer" if example.level_position >= 0 else "description"] += example.num_answer_tokens
                 counts["level"] += example.level_position >= 0
+                counts["verdict"] += example.verdict_position >= 0
         num = counts["level"] - before
         counts["rank"] += num * (num - 1) // 2
     return counts

@@ -69,10 +69,10 @@ def train_losses(model, expected):
     level_ids = torch.tensor(meta["level_ids"])
     positions = torch.isin(ids, level_ids).int().argmax(1)
     targets, num = expected["train_level_probs"], int((labels[:, 1:] != IGNORE).sum())
-    at = answers(labels, positions)
+    at = answers(labels, positions, torch.full_like(positions, -1))
     sums = loss_sums(logits[at.rows, at.places], at, targets, level_ids)
     score = sums["answer"] / (num - len(ids)) + sums["level"] / len(ids)
-    at = answers(labels, torch.full_like(positions, -1))  # the same answers, learnt as descriptions
+    at = answers(labels, torch.full_like(positions, -1), torch.full_like(positions, -1))  # the same answers, learnt as descriptions
     sums = loss_sums(logits[at.rows, at.places], at, targets[:0], level_ids)
     return score, sums["description"] / num, meta["loss_weights"]
 

@@ -28,8 +28,19 @@ def test_each_task_weighs_in_the_gradient_what_its_loss_weight_says(make_task):
 
 
 def test_the_describe_jobs_parts_are_learnt_where_that_is_asked(make_task):
-    plain, both = (worker_of(make_task(loss=LossSpec(roles=roles))) for roles in (False, True))
+    plain, both = (worker_of(make_task(loss=LossSpec(roles=roles))) for roles in (0.0, 1.0))
     assert [len(one) for one in plain.examples] < [len(one) for one in both.examples]
+    verdicts = [example.verdict_position >= 0 for example in both.examples[0]]
+    assert verdicts[-2:] == [True, True] and not any(verdicts[:-2]), "two descriptions to judge come last"
+
+
+def test_verdicts_weigh_what_is_said(make_task):
+    def of(roles: float) -> dict[str, torch.Tensor]:
+        return gradients(make_task(loss=LossSpec(description=0.0, score=0.0, roles=roles), **UNCLIPPED))
+
+    once, thrice = of(1.0), of(3.0)
+    assert norm(once) > 0
+    assert_close(thrice, {name: 3.0 * once[name] for name in once}, 1e-3)
 
 
 def test_a_task_that_weighs_nothing_teaches_nothing(make_task):
