@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from artquant.annotations.names import split_named
 from artquant.annotations.rows import Rows, blank
 from artquant.annotations.sheets import is_json, parse_objects
 from artquant.annotations.values import Refusals, as_array, given_splits, keys_below, numbers
+from artquant.annotations.votes import Votes
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
 from artquant.core.schema import CRITIQUE_PARTS, FILE_SPLIT, SPLIT
@@ -25,6 +27,7 @@ _TOPICS = {
     "cognition": r"\bsubject|\bsymbol|\btechnique|\bstyle|\bmeaning|\btheme",
     "emotion": r"\bmood|\bfeel|\batmosphere|\bevoke",
 }
+_MAX_SUM_ERROR = 0.02  # of level_probs, which files round
 _OURS = {"id", "image", "gt_score", "level_probs", "conversations", "task_type"}
 
 
@@ -32,8 +35,8 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
     """Read the exchanges of one file as rows; `part` names what each gives: score, perception, cognition, emotion or comment.
 
     Without a `task_type` an entry is a score, as the published loader has it; a score without `gt_score` is what stands behind `->` in
-    its `id`, as Q-Align writes it. `level_probs` is not read: the distribution is estimated from the score here too. Raises UserError if
-    the file holds no conversations.
+    its `id`, as Q-Align writes it. `level_probs`, the soft label of ArtQuant and DeQA-Score, are shares of votes for the levels, best
+    first. Raises UserError if the file holds no conversations.
     """
     if not is_json(file):
         raise UserError(f"{file.uri} is no JSON, which the layout conversations is: set annotations.layout=table.")
@@ -52,6 +55,7 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
     refusals.refuse(~is_blank & ~np.isfinite(scores), "the score is not a number", raw)
     is_outside = (scores < spec.scale_low) | (scores > spec.scale_high)
     refusals.refuse(is_outside, f"the score is outside {spec.scale_low:g} to {spec.scale_high:g}", raw)
+    shares = _shares(entries, is_score, spec.level_values, refusals)
     exchanges = [
         _said(entry.get("conversations")) if is_description else ("", "") for entry, is_description in zip(entries, is_text, strict=True)
     ]
@@ -62,6 +66,7 @@ def read_conversations(file: File, spec: AnnotationSpec) -> Rows:
         len(entries),
         artwork_id=images,
         score=pa.array(scores, pa.float64(), mask=np.isnan(scores)),
+        votes=shares.to_array(len(entries)),
         **{
             part: pa.array([answer if kind == part else None for kind, (_, answer) in zip(parts, exchanges, strict=True)], pa.string())
             for part in (*CRITIQUE_PARTS, COMMENT)
@@ -82,6 +87,24 @@ def _score(entry: Mapping[str, Any], task: Any) -> Any:
     if score is None and task == SCORE and isinstance(name, str) and "->" in name:
         return name.rpartition("->")[2].strip()
     return score
+
+
+def _shares(entries: Sequence[Mapping[str, Any]], is_score: np.ndarray, level_values: Sequence[float], refusals: Refusals) -> Votes:
+    """Return the soft labels of the scores that have one."""
+    found: list[tuple[float, float, int]] = []
+    wrong = np.zeros(len(entries), bool)
+    for row in np.flatnonzero(is_score).tolist():
+        given = entries[row].get("level_probs")
+        if given is None:
+            continue
+        is_list = isinstance(given, list) and len(given) == len(level_values) and all(type(share) in (int, float) for share in given)
+        wrong[row] = not is_list or min(given) < 0 or not abs(sum(given) - 1) < _MAX_SUM_ERROR
+        if not wrong[row]:
+            found += [(value, share, row) for value, share in zip(level_values, given, strict=True) if share]
+    shown = as_array([json.dumps(entry.get("level_probs")) for entry in entries])
+    refusals.refuse(wrong, "level_probs are not five shares that add up to 1, best level first", shown)
+    columns = np.array(found, np.float64).reshape(-1, 3)
+    return Votes(columns[:, 0], columns[:, 1], columns[:, 2].astype(np.int64))
 
 
 def part_of(prompt: str) -> str:

@@ -210,7 +210,7 @@ def _merged(table: pa.Table, codes: np.ndarray, num_groups: int, is_rater: np.nd
         NUM_RATERS: raters,
     }
     voted = Votes.of_ratings(score[is_scored & is_rater], codes[is_scored & is_rater]).to_array(num_groups)
-    ours[VOTES] = pc.coalesce(voted, table[VOTES].combine_chunks().take(pa.array(first)))
+    ours[VOTES] = pc.coalesce(voted, _agreed(table[VOTES].combine_chunks(), codes, num_groups, takes_first=True))
     for name in table.column_names:
         if name == "comment":
             ours[name] = _joined(table[name], codes, num_groups)

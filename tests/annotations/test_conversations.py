@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from artquant.annotations.conversations import part_of
+from artquant.annotations.votes import level_shares
+from artquant.config import LossSpec
 from artquant.core.errors import UserError
 from artquant.core.prompts import Prompts
+from artquant.core.scale import Scale
+from artquant.training.lessons import soft_labels
 from tests.annotations.conftest import Read, column, refused
 
 LAYOUT = {"layout": "conversations"}
@@ -42,14 +46,16 @@ ENTRIES = [
 
 @pytest.mark.parametrize("text", [json.dumps(ENTRIES), "\n".join(map(json.dumps, ENTRIES))])
 def test_the_exchanges_of_an_image_are_one_artwork(read: Read, text: str) -> None:
-    annotations, more = read(LAYOUT, train_json=text), {"votes": None, "file_split": "train"}
+    annotations, told = read(LAYOUT, train_json=text), {"file_split": "train"}
+    shares = [{"value": value, "count": share} for value, share in ((1.0, 0.1), (3.5, 0.1), (5.0, 0.2), (7.5, 0.5), (10.0, 0.1))]
+    more = told | {"votes": shares}
     assert annotations.table.to_pylist() == [
         {"artwork_id": "a.jpg", "score": 6.5, "sigma": None, "num_raters": None, "perception": "Blue.", "cognition": "A harbour."}
         | {"emotion": None, "comment": "I like it.", "genre": "landscape", **more},
         {"artwork_id": "b.jpg", "score": 3.0, "sigma": None, "num_raters": None, "perception": None, "cognition": None}
         | {"emotion": "Calm.", "comment": None, "genre": "portrait", **more},
         {"artwork_id": "c.jpg", "score": 2.0, "sigma": None, "num_raters": None, "perception": None, "cognition": None}
-        | {"emotion": "Gloomy.", "comment": None, "genre": None, **more},
+        | {"emotion": "Gloomy.", "comment": None, "genre": None, "votes": None, **told},
     ]
     assert (annotations.num_rows, annotations.num_merged, refused(annotations)) == (7, 4, [])
 
@@ -92,6 +98,21 @@ def test_the_part_is_told_by_its_name_or_else_by_its_topics() -> None:
     assert part_of("Describe perception, cognition and emotion.") == "comment"
     assert part_of("Is there light and a mood?") == "comment"
     assert part_of("Say something.") == "comment"
+
+
+def test_the_published_soft_label_is_learnt_wherever_it_stands(read: Read) -> None:
+    entries = [describe("a.jpg", "Its emotion?", "Sad."), score("a.jpg", 7), score("b.jpg", 5)]
+    row, _ = read(LAYOUT, train_json=json.dumps(entries)).table.to_pylist()
+    assert level_shares(row["votes"], Scale()).tolist() == pytest.approx([0.1, 0.5, 0.2, 0.1, 0.1]) and row["score"] == 7
+    (label,) = soft_labels([row], Scale(), LossSpec())
+    assert label.tolist() == pytest.approx([0.1, 0.5, 0.2, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("given", [[0.5, 0.5], [0.9, 0.4, -0.3, 0, 0], [1, 1, 1, 1, 1], "high", [True, 0, 0, 0, 0], ["1", 0, 0, 0, 0]])
+def test_a_soft_label_that_is_none_is_refused(given: object, read: Read) -> None:
+    annotations = read(LAYOUT, good_json=json.dumps([score("a.jpg", 7) | {"level_probs": given}, score("b.jpg", 5), score("c.jpg", 6)]))
+    ((_, row, reason),) = refused(annotations)
+    assert row == 1 and reason.startswith("level_probs are not five shares that add up to 1, best level first")
 
 
 def test_another_layout_is_a_sentence(read: Read) -> None:
