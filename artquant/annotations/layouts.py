@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from artquant.annotations.columns import Columns, as_said, find, rename, with_na
 from artquant.annotations.files import File
 from artquant.annotations.values import NUMBER, numbers, plain, texts
 from artquant.config import AnnotationSpec
-from artquant.core.schema import ARTWORK_ID, SCORE
+from artquant.core.schema import ARTWORK_ID, CRITIQUE_PARTS, CRITIQUE_STATUS, PROBABILITY_COLUMNS, SCORE, CritiqueStatus
 from artquant.storage.store import open_store
 
 DELIMITERS = {"eva": "="}  # beside those of every CSV
@@ -30,7 +30,20 @@ VAPS_NUMBER = ("picture number", "file number")
 def arrange(table: pa.Table, spec: AnnotationSpec, uri: str) -> Columns:
     """Return the columns of a file in `spec.layout` under our names. Raises UserError for a column of `spec.columns` that is not there."""
     table, ours = as_said(table, spec.columns, uri), _ARRANGE.get(spec.layout)
-    return ours(table, spec.images) if ours else rename(table)
+    columns = ours(table, spec.images) if ours else rename(table)
+    return _taught(columns, spec.level_values) if set(PROBABILITY_COLUMNS) <= set(columns.table.column_names) else columns
+
+
+def _taught(columns: Columns, level_values: Sequence[float]) -> Columns:
+    """Read what a model has scored: its probabilities are shares of votes for the levels, and only texts that are whole are learnt."""
+    table = columns.table
+    if CRITIQUE_STATUS in table.column_names:
+        is_whole = pc.equal(texts(plain(table[CRITIQUE_STATUS])), CritiqueStatus.OK.value)
+        for part in CRITIQUE_PARTS:
+            if part in table.column_names:
+                kept = pc.if_else(pc.fill_null(is_whole, False), texts(plain(table[part])), None)
+                table = table.set_column(table.column_names.index(part), part, kept)
+    return replace(columns, table=table, votes={**columns.votes, **dict(zip(PROBABILITY_COLUMNS, level_values, strict=True))})
 
 
 def with_header(file: File, layout: str) -> File:

@@ -13,9 +13,12 @@ import pytest
 
 from artquant.annotations import read_annotations
 from artquant.annotations.rows import annotation_schema
-from artquant.config import AnnotationSpec
+from artquant.config import AnnotationSpec, LossSpec
 from artquant.core.errors import UserError
+from artquant.core.scale import Scale
+from artquant.core.schema import PROBABILITY_COLUMNS, score_schema
 from artquant.storage.store import Store
+from artquant.training.lessons import soft_labels
 from tests.annotations.conftest import Read, accounts, column, refused, send
 
 
@@ -277,3 +280,18 @@ def test_the_digest_changes_with_what_is_sent_and_how_it_is_read(read: Read) -> 
     first = read(a_csv=text).digest
     assert read(a_csv=text).digest == first
     assert len({first, read(a_csv=text + "c,7\n").digest, read({"scale_high": 9.0}, a_csv=text).digest}) == 3
+
+
+def test_what_a_model_has_scored_teaches_another(read: Read) -> None:
+    shares = dict(zip(PROBABILITY_COLUMNS, (0.1, 0.5, 0.2, 0.15, 0.05), strict=True))
+    rows = [
+        {"artwork_id": f"{name}.jpg", "score": value, "score_std": 1.2, "critique_status": status, "emotion": "Calm.", **shares}
+        for name, value, status in (("a", 7.0, "ok"), ("b", 6.0, "looping"))
+    ]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, score_schema()), sink)
+    annotations = read(part_parquet=sink.getvalue())
+    assert (column(annotations, "score"), column(annotations, "emotion")) == ([7.0, 6.0], ["Calm.", None])
+    labels = soft_labels(annotations.table.to_pylist(), Scale(), LossSpec())
+    assert labels.tolist() == [pytest.approx(list(shares.values()))] * 2, "the teacher's distribution is the soft label"
+    assert column(annotations, "num_raters") == [None, None]
