@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from artquant.cli.hooks import told
 from artquant.cli.settings import load_job_spec
 from artquant.cli.upload import check_reachable
 from artquant.config import DescribeSpec, PlayerSpec, ResolvedDescribeSpec
@@ -29,7 +30,7 @@ def main(overrides: list[str]) -> int:
     typed = read_spec(overrides)
     from artquant.cli.places import describe_places
 
-    with describe_places(typed) as (spec, reopen):
+    with told(typed.watch, "describe") as summary, describe_places(typed) as (spec, reopen):
         from artquant.cli.local_ray import running_ray
         from artquant.descriptions.collection import read_collection
         from artquant.pipelines.describe import claimed_descriptions, run_describe
@@ -37,8 +38,10 @@ def main(overrides: list[str]) -> int:
 
         players = players_of(spec)
         collection = read_collection(spec)
+        summary["output"] = spec.output
         with claimed_descriptions(spec, players, collection) as work:
             if isinstance(work, PlanSummary):
+                summary["status"] = "nothing due"
                 print(f"Nothing is due: {work.num_reused:,} artworks are described already.")
                 print(f"results  {spec.output}")
                 return 0
@@ -48,6 +51,7 @@ def main(overrides: list[str]) -> int:
             except KeyboardInterrupt as stop:
                 stop.args = ("Stopped. What was published before is current still; the same command goes on where this one stopped.",)
                 raise
+            summary |= {"status": "published", "run_id": described.run_id, "num_kept": described.num_kept, "tokens": described.tokens}
             print_described(described, spec, players, reopen)
     return 0
 

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from artquant.cli.hooks import told
 from artquant.cli.settings import load_job_spec
 from artquant.cli.upload import check_reachable
 from artquant.config import EvaluateSpec
@@ -19,7 +20,7 @@ def main(overrides: list[str]) -> int:
     from artquant.cli.terminal import say
 
     check_annotations(spec.annotations, spec.output)
-    with evaluate_places(spec) as (spec, reopen):
+    with told(spec.watch, "evaluate") as summary, evaluate_places(spec) as (spec, reopen):
         from artquant.annotations.seen import read_seen
         from artquant.engines.recipe import make_recipe, open_checkpoint
         from artquant.pipelines.evaluate import choose, run_evaluation
@@ -38,6 +39,9 @@ def main(overrides: list[str]) -> int:
             say("The theory's terms are left out: they are estimated for mPLUG-Owl2 alone")
         with running_ray():
             evaluation = run_evaluation(spec, recipe, chosen)
+        report = evaluation.report
+        figures = {name: interval.value for name, interval in report.metrics.items()}
+        summary |= {"status": "published", "run_id": report.run_id, "output": spec.output, "model": report.model_id, **figures}
         print_evaluation(evaluation, spec.output, reopen)
     return 0
 

@@ -5,16 +5,38 @@ import os
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any
 
 from artquant.cli.terminal import say
-from artquant.config import WatchSpec
+from artquant.config import HookSpec
+from artquant.core.errors import AnotherRun, Held
 from artquant.progress.watch import cause, resolved_address
 
 
-def tell_end(spec: WatchSpec, summary: Mapping[str, Any]) -> None:
+@contextmanager
+def told(spec: HookSpec, job: str) -> Iterator[dict[str, Any]]:
+    """Tell at the end of the block how it ended. The block adds to the summary that is yielded what it knows, `status` at its good end."""
+    summary: dict[str, Any] = {"status": "failed", "job": job, "run_id": None, "output": None}
+    try:
+        yield summary
+    except BaseException as error:
+        summary |= {"status": status_of(error), "message": str(error)}
+        raise
+    finally:
+        tell_end(spec, summary)
+
+
+def status_of(error: BaseException) -> str:
+    """Say in a word how a run ended that raised this."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped"
+    return "held" if isinstance(error, Held) else "refused" if isinstance(error, AnotherRun) else "failed"
+
+
+def tell_end(spec: HookSpec, summary: Mapping[str, Any]) -> None:
     """Send the summary, which names at least the `status`, `run_id` and `output`; what does not work is a line on stderr."""
     if spec.webhook:
         _heeding("The webhook was not told of the end of the run", lambda: _post(str(spec.webhook), summary, spec.hook_seconds))

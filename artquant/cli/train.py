@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from artquant.cli.hooks import told
 from artquant.cli.settings import load_job_spec, split_config
 from artquant.cli.upload import check_reachable
 from artquant.config import ResolvedTrainSpec, TrainSpec, read_document, resolved
@@ -32,7 +33,7 @@ def main(overrides: list[str]) -> int:
     typed = read_spec(overrides)
     from artquant.cli.places import train_places
 
-    with train_places(typed) as (placed, reopen):
+    with told(typed.watch, "train") as summary, train_places(typed) as (placed, reopen):
         from artquant.annotations.split import split_annotations
         from artquant.cli.local_ray import running_ray
         from artquant.cli.terminal import say
@@ -49,6 +50,7 @@ def main(overrides: list[str]) -> int:
         digest = train.run_digest(placed, splits, checkpoint)
         run_id = train.free_run_id(placed.run_id, digest, registry)
         spec = resolved(ResolvedTrainSpec, placed, run_id=run_id)
+        summary |= {"run_id": run_id, "output": spec.output}
         sizes = ", ".join(f"{len(part):,} {name}" for name, part in (("to train on", splits.train), ("to validate", splits.validation)))
         say(f"Run {spec.run_id}: {sizes}, {len(splits.test) - num_seen:,} held out (split by {splits.source})")
         say(f"Lessons: {', '.join(f'{num:,} {kind}' for kind, num in lessons.items())}")
@@ -62,6 +64,9 @@ def main(overrides: list[str]) -> int:
         except KeyboardInterrupt as stop:
             stop.args = ("Stopped. What was current before is current still; the same command goes on from the last checkpoint.",)
             raise
+        report, verdict = trained.report, trained.report.verdict
+        held_out = {name: interval.value for name, interval in report.test.items()}
+        summary |= {"status": "published", "model": report.model_uri, "is_promoted": bool(verdict and verdict.promoted), **held_out}
         print_training(trained, spec, reopen)
     return 0
 

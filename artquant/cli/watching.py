@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from artquant.cli.hooks import tell_end
+from artquant.cli.hooks import status_of, tell_end
 from artquant.cli.terminal import say
 from artquant.config import ResolvedScoreSpec, ScoreSpec
 from artquant.core.errors import AnotherRun, Held, Reject
@@ -101,10 +101,3 @@ def watched(spec: ScoreSpec) -> Iterator[Seen]:
             if log.is_json():  # a person reads the summary, or the last sentence
                 log.tell("ended", **seen.summary)
             tell_end(spec.watch, seen.summary)
-
-
-def status_of(error: BaseException) -> str:
-    """Say in a word how a run ended that raised this."""
-    if isinstance(error, KeyboardInterrupt):
-        return "stopped"
-    return "held" if isinstance(error, Held) else "refused" if isinstance(error, AnotherRun) else "failed"

@@ -16,7 +16,7 @@ from artquant.config.score import (
 )
 from artquant.config.section import Section, resolved
 from artquant.config.train import FitSpec, LoraSpec, LossSpec, PlacedTrainSpec, ResolvedTrainSpec, TrainSpec, VisionWarmupSpec
-from artquant.config.watch import WatchSpec
+from artquant.config.watch import HookSpec, WatchSpec
 
 __all__ = [
     "AnnotationSpec",
@@ -44,6 +44,7 @@ __all__ = [
     "VisionWarmupSpec",
     "TrainSpec",
     "VllmSpec",
+    "HookSpec",
     "WatchSpec",
     "load_spec",
     "read_document",

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.score import FetchSpec, StallMinutes
 from artquant.config.section import Section, checked_name
+from artquant.config.watch import HookSpec
 from artquant.core.schema import RejectClass
 
 
@@ -80,6 +81,7 @@ class DescribeSpec(Section):
     rows_per_file: int = Field(200_000, ge=1, description="rows that a Parquet file holds, about")
     stale_seconds: float = Field(60.0, gt=0, description="a run on another host that showed no sign of life for so long is taken over")
     stall_minutes: float = StallMinutes
+    watch: HookSpec = HookSpec()
     fetch: FetchSpec = FetchSpec()
 
     @field_validator("run_id")

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.score import FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
+from artquant.config.watch import HookSpec
 
 
 class EvaluateSpec(Section):
@@ -27,6 +28,7 @@ class EvaluateSpec(Section):
     theory_limit: int = Field(200, ge=1, description="artworks that this looks at, at most")
     bootstrap_rounds: int = Field(1000, ge=1, le=100_000, description="resamples behind each interval")
     stall_minutes: float = StallMinutes
+    watch: HookSpec = HookSpec()
     num_misses: int = Field(12, ge=0, le=100, description="worst misses that the page shows")
     max_rejected_fraction: float = Field(0.5, ge=0, le=1, description="more rejects than this fail the run")
     fetch: FetchSpec = FetchSpec()

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from artquant.config.annotations import AnnotationSpec, ResolvedAnnotationSpec
 from artquant.config.score import EngineSpec, FetchSpec, MeasuredEngineSpec, StallMinutes
 from artquant.config.section import Section, checked_name
+from artquant.config.watch import HookSpec
 
 
 class LossSpec(Section):
@@ -88,6 +89,7 @@ class TrainSpec(Section):
         MeasuredEngineSpec(), description="workers that score the held-out artworks; num_gpus: as fit.num_gpus"
     )
     stall_minutes: float = StallMinutes
+    watch: HookSpec = HookSpec()
 
     @property
     def judging_engine(self) -> EngineSpec:

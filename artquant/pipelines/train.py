@@ -78,7 +78,7 @@ def problems(spec: PlacedTrainSpec, splits: Splits) -> list[str]:
 def run_digest(spec: PlacedTrainSpec, splits: Splits, checkpoint: Checkpoint | None) -> str:
     """Digest all that determines the weights: data, settings, and the checkpoint that training continues from."""
     settings = spec.model_dump(
-        mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base", "engine", "stall_minutes"}
+        mode="json", exclude={"run_id", "output", "registry", "promote", "margin", "model", "base", "engine", "stall_minutes", "watch"}
     )
     settings["fit"] = {name: value for name, value in settings["fit"].items() if name not in ("num_gpus", "num_cpus", "max_failures")}
     content = sorted(splits.content.items())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from artquant.cli.hooks import tell_end
-from artquant.config import WatchSpec
+from artquant.cli.hooks import tell_end, told
+from artquant.cli.main import main
+from artquant.config import HookSpec, WatchSpec
+from artquant.core.errors import AnotherRun, Held, RunFailed
 from tests.progress.test_watch import web
 
 SUMMARY = {"status": "held", "run_id": "tonight", "output": "s3://bucket/scores", "num_scored": 7}
@@ -51,3 +54,33 @@ def test_a_webhook_that_refuses_is_said_without_its_address(capsys: pytest.Captu
         tell_end(WatchSpec(webhook=f"{address}/secret"), SUMMARY)
     said = capsys.readouterr().err
     assert "Forbidden" in said and "secret" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (None, "published"),
+        (RunFailed("no"), "failed"),
+        (KeyboardInterrupt("Stopped."), "stopped"),
+        (Held("beyond"), "held"),
+        (AnotherRun("x"), "refused"),
+    ],
+)
+def test_each_ending_of_a_job_is_told(error: BaseException | None, status: str, tmp_path: Path) -> None:
+    with suppress(BaseException), told(HookSpec(command=f"cat > {tmp_path}/in"), "train") as summary:
+        summary |= {"run_id": "tonight", "output": "s3://bucket/out"}
+        if error:
+            raise error
+        summary["status"] = "published"
+    heard = json.loads((tmp_path / "in").read_text())
+    assert (heard["job"], heard["status"], heard["run_id"], heard["output"]) == ("train", status, "tonight", "s3://bucket/out")
+    assert heard.get("message") == (str(error) if error else None)
+
+
+@pytest.mark.parametrize("job", ["train", "evaluate", "describe"])
+def test_a_job_that_fails_says_so_to_its_hooks(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    places = [f"annotations.uri={tmp_path}/none.csv", f"annotations.images={tmp_path}", f"output={tmp_path}/out"]
+    assert main([job, *places, f"watch.command=cat > {tmp_path}/in", "watch.hook_seconds=5"]) == 2
+    heard = json.loads((tmp_path / "in").read_text())
+    assert (heard["job"], heard["status"]) == (job, "failed") and "none.csv" in heard["message"]

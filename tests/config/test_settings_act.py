@@ -118,6 +118,7 @@ SEEN_BY = {
     "score.accept_rolled_back": "pipelines/test_nights.py::test_a_model_that_was_taken_back_is_scored_with_when_that_is_accepted",
     "score.price_per_hour": "cli/test_nights.py::test_the_plan_reckons_with_what_earlier_runs_measured",
     "score.log_format": f"{WATCHING}::test_as_json_the_whole_command_is_records_and_its_end_is_one_with_numbers",
+    **{f"{job}.watch": f"{HOOKS}::test_a_job_that_fails_says_so_to_its_hooks" for job in ("train", "evaluate", "describe")},
     "score.watch": f"{WATCHING}::test_a_scrape_during_the_run_sees_its_plan",
     "watch.metrics_port": f"{WATCH}::test_a_scrape_sees_the_run_as_it_is_and_the_port_closes_with_it",
     "watch.metrics_host": f"{WATCH}::test_the_port_is_that_of_the_host_that_is_named",
