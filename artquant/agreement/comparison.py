@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from artquant.agreement import evaluation, held_out, metrics
-from artquant.agreement.metrics import Interval
+from artquant.agreement import evaluation, held_out, information, metrics
 from artquant.agreement.records import Miss, Theory
 from artquant.annotations.rows import annotation_schema
 from artquant.annotations.votes import level_shares
@@ -21,7 +20,7 @@ from artquant.config import EvaluateSpec
 from artquant.core.scale import Scale, score_statistics
 from artquant.core.schema import (
     ARTWORK_ID,
-    ENTROPY,
+    CRITIQUE_PARTS,
     FITTED_SCORE,
     HUMAN_SCORE,
     HUMAN_STD,
@@ -36,6 +35,7 @@ from artquant.core.schema import (
     evaluation_schema,
 )
 
+MIN_THEORY = 10  # artworks: fewer say nothing
 Terms = Mapping[str, Mapping[str, float]]  # artwork_id -> the theory's terms of it
 
 
@@ -113,32 +113,42 @@ class Compared:
             PREDICTED_SCORE: self.predicted,
             "predicted_level": self.scale.level(self.predicted).tolist(),
             FITTED_SCORE: pa.array(fitted, pa.float64(), from_pandas=True),
-            "entropy_given_text": [row.get("entropy_given_text") for row in row_terms],
             "description_nll": [row.get("description_nll") for row in row_terms],
+            "other_description_nll": pa.array([row.get("other_description_nll") for row in row_terms], pa.float64(), from_pandas=True),
             "num_description_tokens": [int(row["num_description_tokens"]) if row else None for row in row_terms],
         }
         table = pa.table({**{name: self.scores.column(name) for name in self.scores.column_names}, **added})
         return table.select(evaluation_schema().names).cast(evaluation_schema())
 
 
-def theory_of(compared: Compared, terms: Terms, rounds: int) -> tuple[Theory, dict[str, Any]] | None:
-    """Return the facts for the page and the entry for metrics.json, or None if no artwork has the terms."""
-    rows = [row for row, artwork_id in enumerate(compared.ids) if artwork_id in terms]
-    if not rows:
+def theory_of(
+    compared: Compared, terms: Terms, rounds: int, labels: np.ndarray, features: Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+) -> tuple[Theory, dict[str, Any]] | None:
+    """Return the facts for the page and the entry for metrics.json, or None if fewer than `MIN_THEORY` artworks have the terms.
+
+    labels (N, 5): what people said, as shares of the levels; features: of texts, whole and without what names a level.
+    """
+    rows = [
+        row
+        for row, artwork_id in enumerate(compared.ids)
+        if not math.isnan(terms.get(artwork_id, {}).get("other_description_nll", math.nan))
+    ]
+    if len(rows) < MIN_THEORY:
         return None
     of = [terms[compared.ids[row]] for row in rows]
-    y_given_z = compared.statistics[ENTROPY][rows]
-    y_given_d, d_given_z, tokens = (
-        np.array([term[name] for term in of]) for name in ("entropy_given_text", "description_nll", "num_description_tokens")
+    names = ("description_nll", "other_description_nll", "num_description_tokens")
+    own, other, tokens = (np.array([term[name] for term in of]) for name in names)
+    texts = compared.people.select(CRITIQUE_PARTS).take(pa.array(rows)).to_pylist()
+    whole, masked = features([" ".join(row[part].strip() for part in CRITIQUE_PARTS) for row in texts])
+    theory = Theory(
+        num=len(rows),
+        picture=information.of_predictions(labels[rows], compared.probabilities[rows], rounds),
+        texts=information.of_texts(labels[rows], whole, rounds),
+        masked_texts=information.of_texts(labels[rows], masked, rounds),
+        generation=information.of_pictures_about_texts(own, other, rounds),
+        generation_per_token=metrics.bootstrap(lambda gain, num: float(gain.sum() / num.sum()), other - own, tokens, rounds=rounds),
     )
-
-    def mean(values: np.ndarray) -> Interval:
-        return metrics.bootstrap(lambda x, _: float(x.mean()), values, values, rounds=rounds)
-
-    holds, share = evaluation.bound(y_given_z, y_given_d, d_given_z)
-    per_token = metrics.bootstrap(lambda nll, num: float(nll.sum() / num.sum()), d_given_z, tokens, rounds=rounds)
-    theory = Theory(len(rows), mean(y_given_d), mean(d_given_z), mean(y_given_z), holds, share)
-    return theory, {**to_jsonable(theory), "h_d_given_z_per_token": to_jsonable(per_token), "mean_tokens": float(tokens.mean())}
+    return theory, to_jsonable(theory)
 
 
 def report_fields(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:

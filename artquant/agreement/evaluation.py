@@ -120,9 +120,3 @@ def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, hu
 def worst(predicted: np.ndarray, human: np.ndarray, num: int) -> np.ndarray:
     """Return the rows of the `num` largest errors, the largest first; of equal errors, the earlier row first."""
     return np.argsort(-np.abs(predicted - human), kind="stable")[:num]
-
-
-def bound(h_y_given_z: np.ndarray, h_y_given_d: np.ndarray, h_d_given_z: np.ndarray) -> tuple[bool, float]:
-    """Return whether H(Y|Z) <= H(Y|D) + H(D|Z) on the artworks' means, and the share of artworks for which it holds individually."""
-    roof = h_y_given_d + h_d_given_z
-    return bool(h_y_given_z.mean() <= roof.mean()), float((h_y_given_z <= roof).mean())

@@ -9,19 +9,21 @@ from typing import NamedTuple
 
 from artquant.agreement.evaluation import CalibrationBin, Subgroup
 from artquant.agreement.held_out import ErrorInterval, Pit
+from artquant.agreement.information import Information
 from artquant.agreement.metrics import Interval
 
 
 @dataclass(frozen=True)
 class Theory:
-    """Mean entropies in nats of `num` artworks; Y score level, D description, Z image. The bound: H(Y|Z) <= H(Y|D) + H(D|Z)."""
+    """Usable information in nats an artwork, of `num` artworks with descriptions: of the model's picture and of people's texts about the
+    score, of the texts without level words and numbers, and of the picture about its texts; that one also a token."""
 
     num: int
-    h_y_given_d: Interval
-    h_d_given_z: Interval
-    h_y_given_z: Interval
-    bound_holds: bool  # on the means
-    bound_holds_share: float  # of artworks, each on its own
+    picture: Information
+    texts: Information
+    masked_texts: Information
+    generation: Information
+    generation_per_token: Interval
 
 
 class Miss(NamedTuple):

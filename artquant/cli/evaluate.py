@@ -86,12 +86,13 @@ def print_evaluation(evaluation: "Evaluation", output: str, reopen: str | None) 
         table.add_row("spread", f"{spread['predicted_std']:.2f}", spread_text)
     table.add_row("open-set mass", f"{document['open_set_mass']['mean']:.3f}", f"at least {document['open_set_mass']['least']:.3f}")
     if theory := report.theory:
-        per_token = document["theory"]["h_d_given_z_per_token"]["value"]
-        table.add_row("H(Y|Z)", *_figures(theory.h_y_given_z, f" nats, {count_of(theory.num, 'artwork')}"))
-        table.add_row("H(Y|D)", *_figures(theory.h_y_given_d))
-        table.add_row("H(D|Z)", *_figures(theory.h_d_given_z, f", {per_token:.2f} a token"))
-        holds = "holds" if theory.bound_holds else "does not hold"
-        table.add_row("bound", f"{theory.bound_holds_share:.0%}", f"H(Y|Z) <= H(Y|D) + H(D|Z) {holds} on the means")
+        for name, told in (
+            ("picture about score", theory.picture),
+            ("texts about score", theory.texts),
+            ("texts, levels masked", theory.masked_texts),
+            ("picture about texts", theory.generation),
+        ):
+            table.add_row(name, *_figures(told.nats, f" nats; by chance {told.by_chance:.3f}"))
     console.print(table)
     classes = "  ".join(f"{name} {count:,}" for name, count in document["rejects_by_class"].items())
     if classes:

@@ -24,8 +24,8 @@ class EvaluateSpec(Section):
     sample_size: int = Field(3000, ge=1, description="paintings of the sample annotations, where none are given")
     run_id: str = Field(default_factory=lambda: datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ"), description="the run's name")
     subgroups: tuple[str, ...] | None = Field(None, description="columns to look at apart; none: all texts of at most twelve values")
-    theory: bool = Field(True, description="estimate H(Y|Z), H(Y|D) and H(D|Z) where the split has the three texts")
-    theory_limit: int = Field(200, ge=1, description="artworks that this looks at, at most")
+    theory: bool = Field(True, description="measure what pictures and texts tell, where the split has the three texts")
+    theory_limit: int = Field(200, ge=10, description="artworks that this looks at, at most")
     bootstrap_rounds: int = Field(1000, ge=1, le=100_000, description="resamples behind each interval")
     stall_minutes: float = StallMinutes
     watch: HookSpec = HookSpec()

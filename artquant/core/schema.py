@@ -213,8 +213,8 @@ def evaluation_schema() -> pa.Schema:
             (PREDICTED_SCORE, pa.float64()),
             ("predicted_level", pa.string()),
             (FITTED_SCORE, pa.float64()),
-            ("entropy_given_text", pa.float64()),  # H(Y|D), nats; null where the theory was not looked at
-            ("description_nll", pa.float64()),  # H(D|Z), nats
+            ("description_nll", pa.float64()),  # of people's description under its picture, nats; null where that was not looked at
+            ("other_description_nll", pa.float64()),  # under another picture
             ("num_description_tokens", pa.int64()),
         ],
         metadata={b"artquant.schema_version": str(SCHEMA_VERSION).encode()},

@@ -87,17 +87,18 @@ class Reader:
     """Reads a score from words alone: ridge regression on which words and pairs of words are there. Taught with texts that no judge saw."""
 
     def __init__(self, texts: Sequence[str], scores: Sequence[float], penalty: float = 3.0):
-        features = _features(texts)
+        features = word_features(texts)
         self.mean = float(np.mean(scores))
         gram = features @ features.T + penalty * np.eye(len(texts))
         self.weights = features.T @ np.linalg.solve(gram, np.asarray(scores, np.float64) - self.mean)
 
     def read(self, texts: Sequence[str]) -> np.ndarray:
         """Return what the texts would score (N,)."""
-        return np.asarray(self.mean + _features(texts) @ self.weights)
+        return np.asarray(self.mean + word_features(texts) @ self.weights)
 
 
-def _features(texts: Sequence[str]) -> np.ndarray:
+def word_features(texts: Sequence[str]) -> np.ndarray:
+    """Return (N, F) of zeros and ones: which words and pairs of words each text has, by hash."""
     made = np.zeros((len(texts), _BUCKETS))
     for row, text in enumerate(texts):
         words = words_of(text)

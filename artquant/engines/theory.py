@@ -1,11 +1,7 @@
-"""The three terms of H(Y|Z) <= H(Y|D) + H(D|Z) (ARTQUANT, arXiv 2512.23413, section on theory) as the model itself estimates them, in nats.
-
-Y is the level, D the description in its three parts, Z the image. H(Y|Z) is the entropy of a score row; the other two are here.
-"""
+"""How likely the network finds descriptions that people wrote, given a picture: what `evaluate` measures a picture's part in a text by."""
 
 from collections.abc import Mapping, Sequence
 from os.path import commonprefix
-from typing import cast
 
 import numpy as np
 import torch
@@ -31,20 +27,7 @@ class TheoryEngine:
 
     def fits(self, description: Description) -> bool:
         """Tell whether the network has enough positions for the texts."""
-        answers = (self._with_answer(part, description[part])[0] for part in CRITIQUE_PARTS)
-        return max(len(self._without_image(description)), *map(len, answers)) <= self.max_tokens
-
-    @torch.inference_mode()
-    def entropy_given_text(self, descriptions: Sequence[Description]) -> np.ndarray:
-        """Return the entropy of the five levels, closed set, (N,) float64 nats.
-
-        The score's prompt has the three texts in the image's place.
-        """
-        ids, lengths = self._pad([self._without_image(description) for description in descriptions])
-        hidden = self.model.model.hidden(self.model.model.embed_tokens(ids))
-        logits = self.model.lm_head(hidden[torch.arange(len(ids), device=ids.device), lengths - 1])
-        levels = logits.float().log_softmax(-1)[:, self.engine.level_ids].double().log_softmax(-1)
-        return cast(np.ndarray, -(levels.exp() * levels).sum(-1).cpu().numpy())
+        return max(len(self._with_answer(part, description[part])[0]) for part in CRITIQUE_PARTS) <= self.max_tokens
 
     @torch.inference_mode()
     def description_nll(self, pixels: np.ndarray, descriptions: Sequence[Description]) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +46,7 @@ class TheoryEngine:
 
     def _nll(self, features: torch.Tensor, rows: list[list[int]], starts: list[int]) -> np.ndarray:
         """Sum -log p of each row's tokens from its start on, (N,); the image stands at the same place in all rows."""
-        ids, _ = self._pad(rows)
+        ids = self._pad(rows)
         image = rows[0].index(self.engine.config.image_token_index)
         span = (image, image + features.shape[1])
         hidden = self.model.model.hidden(self.model.model.embed(ids, features), span)
@@ -76,12 +59,6 @@ class TheoryEngine:
             np.subtract.at(total, row.cpu().numpy(), chosen.cpu().numpy())
         return total
 
-    def _without_image(self, description: Description) -> list[int]:
-        """Tokenise the score's prompt with the texts in place of the image; each piece is tokenised separately, as beside an image."""
-        before, after = self.engine.prompts.score.split(IMAGE_PLACEHOLDER)
-        pieces = [before, " ".join(description[part].strip() for part in CRITIQUE_PARTS), after]
-        return [self.processor.tokenizer.bos_token_id, *(i for piece in pieces if piece for i in self.processor.tokenize_text(piece))]
-
     def _with_answer(self, part: str, text: str) -> tuple[list[int], int]:
         """Return the ids of a critique's prompt, image expanded, answered by the text as in training; and where the answer starts."""
         prompt = self.engine.prompts.critique[part]
@@ -92,9 +69,7 @@ class TheoryEngine:
         # Where the text's first token merges with the prompt's last one, the merged one is the answer's.
         return asked[:prefix] + answered + [self.processor.tokenizer.eos_token_id], prefix + len(commonprefix([behind, answered]))
 
-    def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Pad the ids at the right; return ids (N, T) and lengths (N,), on the device."""
-        longest = max(map(len, rows))
-        padding = self.engine.config.pad_token_id or 0
-        ids = torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], device=self.engine.device)
-        return ids, torch.tensor([len(row) for row in rows], device=self.engine.device)
+    def _pad(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Pad the ids at the right: (N, T), on the device."""
+        longest, padding = max(map(len, rows)), self.engine.config.pad_token_id or 0
+        return torch.tensor([[*row, *[padding] * (longest - len(row))] for row in rows], device=self.engine.device)

@@ -2,12 +2,13 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from artquant.agreement.records import EvaluationReport
 from artquant.annotations import read_annotations
 from artquant.annotations.seen import Seen
 from artquant.annotations.split import assign_splits
-from artquant.config import ResolvedEvaluateSpec, spec_yaml
+from artquant.config import LossSpec, ResolvedEvaluateSpec, spec_yaml
 from artquant.core.errors import RunFailed, UserError
 from artquant.core.scale import Scale
 from artquant.core.schema import (
@@ -31,11 +32,14 @@ from artquant.core.schema import (
     REJECT_CLASS,
     REJECTED_AT,
     RUN_ID,
+    SCORE,
     URI,
+    VOTES,
     Reason,
     RejectClass,
     reject_schema,
 )
+from artquant.descriptions.measures import masked, word_features
 from artquant.engines.recipe import EngineRecipe
 from artquant.pipelines.run import ScoringRun, check_capacity, predict, warn_only
 from artquant.pipelines.theory import TheorySettings, theory_terms
@@ -45,6 +49,7 @@ from artquant.report.evaluation_page import render_evaluation
 from artquant.results import layout
 from artquant.results.thumbnails import thumbnail_of
 from artquant.storage.store import Store, open_store
+from artquant.training.lessons import soft_labels
 
 MIN_ARTWORKS = 2
 
@@ -194,7 +199,7 @@ def build_report(
     started_at: datetime,
 ) -> Evaluation:
     facts = report_fields(compared, spec)
-    theory = theory_of(compared, terms, spec.bootstrap_rounds)
+    theory = theory_of(compared, terms, spec.bootstrap_rounds, _labels(compared), _features) if terms else None
     shown = worst_predictions(compared, spec.num_misses, partial(thumbnail_of, source, fetch=spec.fetch))
     report = EvaluationReport(
         run_id=spec.run_id,
@@ -224,6 +229,18 @@ def build_report(
         "misses": [{ARTWORK_ID: miss.artwork_id, "human": miss.human, "predicted": miss.predicted} for miss in shown],
     }
     return Evaluation(report, document)
+
+
+def _labels(compared: Compared) -> np.ndarray:
+    """Return what people said, (N, 5): as training reads it."""
+    clamped = np.clip(compared.human, compared.scale.low, compared.scale.high).tolist()
+    rows = compared.people.select([SCORE, "sigma", VOTES]).to_pylist()
+    return soft_labels([row | {SCORE: score} for row, score in zip(rows, clamped, strict=True)], compared.scale, LossSpec())
+
+
+def _features(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which words and pairs of words texts have, with and without those that name a level."""
+    return word_features(texts), word_features([masked(text) for text in texts])
 
 
 def put_table(store: Store, key: str, table: pa.Table) -> None:

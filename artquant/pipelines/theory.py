@@ -19,7 +19,7 @@ from artquant.pipelines.sizing import BLOCK_BYTES, share_of
 from artquant.progress.stages import Counter, show_progress
 
 BATCH_ROWS = 8  # artworks in one pass: their texts are far longer than a score's prompt
-TERMS = ("entropy_given_text", "description_nll", "num_description_tokens")  # columns of `schema.evaluation_schema()`
+TERMS = ("description_nll", "other_description_nll", "num_description_tokens")  # columns of `schema.evaluation_schema()`
 THEORY = "theory"  # the stage, as the display names it
 
 
@@ -36,7 +36,10 @@ class TheorySettings:
 
 
 class TheoryStage(Stage[Batch, Batch]):
-    """Rows with `artwork_id` and the three texts in; out: `artwork_id` and TERMS, nan where the picture is gone or the texts do not fit."""
+    """Rows with `artwork_id` and the three texts in; out: `artwork_id` and TERMS, nan where the picture is gone or the texts do not fit.
+
+    The other picture is the batch's next one; where there is none, `other_description_nll` is nan.
+    """
 
     def __init__(self, settings: TheorySettings):
         from artquant.engines.theory import TheoryEngine
@@ -59,7 +62,10 @@ class TheoryStage(Stage[Batch, Batch]):
             chosen = [usable[i] for i in indices]
             descriptions = [rows[i] for i in chosen]
             nll, num_tokens = self.theory.description_nll(pixels[chosen], descriptions)
-            return list(zip(self.theory.entropy_given_text(descriptions), nll, num_tokens, strict=True))
+            others = np.full(len(chosen), np.nan)
+            if len(chosen) > 1:
+                others, _ = self.theory.description_nll(np.roll(pixels[chosen], 1, axis=0), descriptions)
+            return list(zip(nll, others, num_tokens, strict=True))
 
         estimates = self.in_hand.handle("estimating", [rows[i][schema.ARTWORK_ID] for i in usable], estimate)
         for i, estimated in zip(usable, estimates, strict=True):

@@ -10,10 +10,10 @@ import numpy as np
 from markupsafe import Markup
 
 from artquant.agreement.evaluation import Subgroup
+from artquant.agreement.information import Information
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import EvaluationReport, Miss, Theory
 from artquant.core.format import count_of, figure, is_known, shorten
-from artquant.core.schema import LEVELS
 from artquant.report import intervals, plots
 from artquant.report.axes import Axis, linear, whole
 from artquant.report.metric_rows import metric_rows
@@ -21,16 +21,12 @@ from artquant.report.template import fill
 from artquant.report.text import visible
 
 MAX_SUBGROUPS = 60  # rows listed on the page
-MAX_ENTROPY = math.log(len(LEVELS))  # nats: of five equal levels
 
 _TERMS = (
-    ("H(Y|Z)", "h_y_given_z", "How unsure the score’s level is when the model sees the artwork: what it is all about."),
-    (
-        "H(Y|D)",
-        "h_y_given_d",
-        "How unsure the level stays when it reads a person’s description instead: small where the texts tell it.",
-    ),
-    ("H(D|Z)", "h_d_given_z", "How surprised it is by that description when it sees the artwork: small where it could have written it."),
+    ("picture about score", "picture", "What the model, which sees the picture, knows of people’s votes."),
+    ("texts about score", "texts", "What a reader of people’s descriptions knows of their votes: it learnt from other artworks’ texts."),
+    ("texts, levels masked", "masked_texts", "The same without numbers and words that name a level."),
+    ("picture about texts", "generation", "How much likelier the model finds a description under its own picture than under another."),
 )
 
 
@@ -53,7 +49,6 @@ def render_evaluation(report: EvaluationReport) -> str:
         low_mass=_mean([float(mass < 0.5) for mass in report.open_set_mass if is_known(mass)]),
         groups=_groups(report.subgroups[:MAX_SUBGROUPS]),
         terms=_terms(report.theory) if report.theory else [],
-        bound=bound(report.theory) if report.theory else None,
         misses=[(miss, _scores(miss, scale)) for miss in report.misses],
         dot=lambda value: intervals.range_of(Interval(value, math.nan, math.nan), _least(report.subgroups), 1.0),
     )
@@ -139,23 +134,5 @@ def _scores(miss: Miss, scale: Axis) -> Markup:
     return intervals.scores({"human": miss.human, "predicted": miss.predicted}, scale)
 
 
-def _terms(theory: Theory) -> list[tuple[str, Interval, str]]:
+def _terms(theory: Theory) -> list[tuple[str, Information, str]]:
     return [(name, getattr(theory, field), meaning) for name, field, meaning in _TERMS]
-
-
-def bound(theory: Theory) -> str:
-    """Say whether H(Y|Z) <= H(Y|D) + H(D|Z), and what that is worth."""
-    floor, parts = theory.h_y_given_z.value, (theory.h_y_given_d.value, theory.h_d_given_z.value)
-    if not all(map(is_known, (floor, *parts))):
-        return "Whether the bound holds cannot be said: a term is not finite."
-    roof = sum(parts)
-    sign, verb = ("≤", "holds") if theory.bound_holds else (">", "does not hold")
-    total = f"{figure(parts[0], 2)} + {figure(parts[1], 2)} = {figure(roof, 2)} nats"
-    sentence = f"The bound {verb} on average: {figure(floor, 2)} {sign} {total}."
-    alone = f" It holds for {figure(100 * theory.bound_holds_share, 1).removesuffix('.0')} % of the artworks, each by itself."
-    loose = roof >= MAX_ENTROPY and theory.bound_holds
-    worth = (
-        f" As five levels cannot be less sure than {figure(MAX_ENTROPY, 2)} nats, a sum above that binds nothing:"
-        " what tells is whether its two terms fall from one model to the next."
-    )
-    return sentence + alone + (worth if loose else "")

@@ -87,12 +87,6 @@ def test_the_worst_misses_come_first():
     assert evaluation.worst(predicted, human, 9).tolist() == [1, 2, 3, 0]
 
 
-def test_the_bound_is_looked_at_on_the_means_and_for_each_artwork():
-    y_z, y_d, d_z = np.array([1.0, 1.0, 1.0]), np.array([0.5, 0.2, 0.1]), np.array([0.5, 3.0, 0.1])
-    assert evaluation.bound(y_z, y_d, d_z) == (True, pytest.approx(2 / 3))
-    assert evaluation.bound(y_z, y_d, d_z * 0) == (False, 0.0)
-
-
 def test_agreement_has_every_metric_with_an_interval_about_it():
     probabilities, human = votes(150)
     statistics = score_statistics(probabilities, SCALE)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from artquant.agreement.held_out import ErrorInterval, Pit
+from artquant.agreement.information import Information
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import EvaluationReport, Theory
 from artquant.cli.evaluate import print_evaluation
@@ -105,8 +106,9 @@ def test_without_a_model_the_registrys_current_one_is_evaluated(tmp_path: Path, 
 def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTQUANT_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    now, one = datetime(2026, 11, 21, tzinfo=UTC), Interval(1.2345, 1.1, 1.3)
-    theory = Theory(7, one, Interval(31.5, 30.0, 33.0), Interval(0.5, 0.4, 0.6), True, 0.875)
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    told = Information(Interval(0.5, 0.4, 0.6), 0.021)
+    theory = Theory(70, told, told, told, Information(Interval(31.5, 30.0, 33.0), 1.2), Interval(0.6, 0.5, 0.7))
     metrics = {"srcc": Interval(0.8712, 0.81, 0.91), "krcc": Interval(*[float("nan")] * 3), "level_accuracy": Interval(0.55, 0.4, 0.7)}
     report = EvaluationReport(
         "r1", "tiny", "d", "torch on cpu", "test", now, now + timedelta(seconds=12), 40, 2, metrics,
@@ -115,7 +117,6 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
     document = {
         "spread": {"predicted_std": 1.5, "raters_std": 0.75, "share_covered": 0.9},
         "open_set_mass": {"mean": 0.98, "least": 0.7},
-        "theory": {"h_d_given_z_per_token": {"value": 0.63}},
         "rejects_by_class": {"truncated": 2},
     }
     store = open_store(f"file:{tmp_path}/out")
@@ -129,8 +130,8 @@ def test_the_table_says_the_figures_their_intervals_and_who_is_missing(tmp_path:
         "level accuracy 55% 40% to 70%",
         "50% lie within 0.42 of people's mean; on artworks held out 61%",
         "single ratings 0.034 from calibrated (PIT), 320 ratings",
-        "H(D|Z) 31.500 30.000 to 33.000, 0.63 a token",
-        "bound 88% H(Y|Z) <= H(Y|D) + H(D|Z) holds on the means",
+        "texts about score 0.500 0.400 to 0.600 nats; by chance 0.021",
+        "picture about texts 31.500 30.000 to 33.000 nats; by chance 1.200",
         "without a score: truncated 2",
         f"predictions {store.uri}/evaluations/r1/scores.parquet",
         "open the store again reopen me",

@@ -1,12 +1,10 @@
-"""The theory's terms are those of the plain network, one artwork and one token at a time."""
-
-import math
+"""Descriptions' likelihoods are those of the plain network, one artwork and one token at a time."""
 
 import numpy as np
 import pytest
 import torch
 
-from artquant.core.schema import CRITIQUE_PARTS, LEVELS
+from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines.theory import TheoryEngine
 from artquant.engines.torch_engine import TorchEngine
 from artquant.model.checkpoint import Checkpoint
@@ -56,16 +54,6 @@ def plain_nll(theory: TheoryEngine, picture: np.ndarray, description: dict[str, 
     return total, num_tokens
 
 
-def plain_entropy(theory: TheoryEngine, description: dict[str, str]) -> float:
-    text = " ".join(description[part].strip() for part in CRITIQUE_PARTS)
-    before, after = (theory.processor.tokenize_text(piece) for piece in theory.engine.prompts.score.split("<|image|>"))
-    ids = [theory.processor.tokenizer.bos_token_id, *before, *theory.processor.tokenize_text(text), *after]
-    level_ids = theory.processor.level_token_ids(theory.engine.prompts.score)
-    p = next_token(theory, ids, None).exp()[level_ids]
-    p = (p / p.sum()).tolist()
-    return -sum(x * math.log(x) for x in p)
-
-
 def test_a_descriptions_likelihood_is_that_of_its_tokens_one_by_one(theory):
     images = pictures(3)
     nll, num_tokens = theory.description_nll(images, DESCRIPTIONS)
@@ -93,14 +81,6 @@ def test_logits_in_small_portions_change_nothing(theory, monkeypatch):
     assert np.allclose(theory.description_nll(images, DESCRIPTIONS)[0], whole, rtol=1e-6)
 
 
-def test_the_entropy_given_the_text_is_that_of_the_five_levels_behind_the_text(theory):
-    entropies = theory.entropy_given_text(DESCRIPTIONS)
-    assert entropies.dtype == np.float64
-    assert entropies == pytest.approx([plain_entropy(theory, description) for description in DESCRIPTIONS], abs=1e-5)
-    assert (entropies >= 0).all() and (entropies <= math.log(len(LEVELS))).all()
-    assert np.ptp(entropies) > 1e-3
-
-
 def test_answers_are_tokenised_as_training_tokenises_them(theory):
     from artquant.training.examples import ExampleBuilder
 
@@ -114,6 +94,3 @@ def test_answers_are_tokenised_as_training_tokenises_them(theory):
 def test_texts_without_room_in_the_network_are_told_apart(theory):
     long = {**DESCRIPTIONS[0], "emotion": "calm sea " * 400}
     assert [theory.fits(description) for description in (DESCRIPTIONS[0], long)] == [True, False]
-    each_fits = {part: "sea in the dusk " * 40 for part in CRITIQUE_PARTS}
-    assert all(len(theory._with_answer(part, each_fits[part])[0]) < 400 for part in CRITIQUE_PARTS)
-    assert not theory.fits(each_fits)  # but together, in the image's place, they do not

@@ -92,7 +92,9 @@ def run(rated: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def terms(rows: list[dict[str, str]], settings: Any, engine: Any) -> dict[str, dict[str, float]]:
         asked["theory"], asked["theory_engine"] = settings, engine
-        return {row["artwork_id"]: dict.fromkeys(("entropy_given_text", "description_nll", "num_description_tokens"), 1.0) for row in rows}
+        return {
+            row["artwork_id"]: dict.fromkeys(("description_nll", "other_description_nll", "num_description_tokens"), 1.0) for row in rows
+        }
 
     def run(num_rejected: int = 0, **changes: Any) -> Any:
         asked.clear()
@@ -130,7 +132,7 @@ def test_workers_fetch_and_stall_as_the_settings_say(run: Callable[..., Any]) ->
 
 def test_the_theory_looks_at_so_many_artworks_or_at_none(run: Callable[..., Any]) -> None:
     assert run().document["theory"]["num"] == NUM
-    assert run(theory_limit=5).document["theory"]["num"] == 5
+    assert run(theory_limit=10).document["theory"]["num"] == 10
     without = run(theory=False)
     assert without.document["theory"] is None and "theory" not in without.asked
 
@@ -149,7 +151,7 @@ def test_the_columns_that_are_named_are_looked_at_apart(run: Callable[..., Any])
 def test_intervals_come_from_so_many_resamples(run: Callable[..., Any]) -> None:
     one, many = (run(bootstrap_rounds=rounds).document for rounds in (1, 40))
     for document, is_wide in ((one, False), (many, True)):
-        intervals = [document["metrics"]["mae"], document["theory"]["h_y_given_z"]]
+        intervals = [document["metrics"]["mae"], document["theory"]["picture"]["nats"]]
         assert [interval["low"] < interval["high"] for interval in intervals] == [is_wide] * 2
 
 

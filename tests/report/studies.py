@@ -10,6 +10,7 @@ import numpy as np
 from artquant.agreement import metrics
 from artquant.agreement.evaluation import CalibrationBin, Subgroup
 from artquant.agreement.held_out import ErrorInterval, Pit
+from artquant.agreement.information import Information
 from artquant.agreement.metrics import Interval
 from artquant.agreement.records import EvaluationReport, Miss, Theory
 from artquant.records.training import Flip, LossPoint, ShadowReport, TrainingReport, Validation, Verdict
@@ -154,7 +155,14 @@ def evaluation(num: int = 412, **changes: object) -> EvaluationReport:
             Subgroup("style", "(none)", 2, float("nan"), float("nan"), 0.4),
             Subgroup("country", "Japan", 61, 0.84, 0.85, 0.7),
         ],
-        "theory": Theory(200, Interval(0.94, 0.91, 0.97), Interval(88.3, 85.0, 91.7), Interval(0.71, 0.68, 0.74), True, 1.0),
+        "theory": Theory(
+            200,
+            Information(Interval(0.71, 0.68, 0.74), 0.02),
+            Information(Interval(0.44, 0.41, 0.47), 0.03),
+            Information(Interval(0.06, -0.01, 0.12), 0.04),
+            Information(Interval(18.3, 15.0, 21.7), 0.9),
+            Interval(0.31, 0.25, 0.36),
+        ),
         "misses": [
             Miss(f"collection/room {row % 7}/study in grey no {row}.jpg", float(human[row]), float(predicted[row]), painting(int(row) % 30))
             for row in worst
