@@ -53,6 +53,8 @@ def explain(store: Store, artwork_id: str, model: str | None) -> Explanation:
     """Read what is published of the artwork, score it once more, and look where its model looked. Raises UserError."""
     row, history = read_rows(store, artwork_id)
     spec = settings_of_run(store, row[RUN_ID])
+    import torch
+
     from artquant.engines.torch_engine import TorchEngine
     from artquant.images import square
     from artquant.report.overlay import SIDE, jpeg
@@ -60,11 +62,10 @@ def explain(store: Store, artwork_id: str, model: str | None) -> Explanation:
     from artquant.storage.address import locate
 
     full_decode = bool((spec.get("fetch") or {}).get("full_decode"))
-    device = (spec.get("engine") or {}).get("device") or "auto"
     scorer = open_scorer(
         model or spec.get("model") or "tiny",
         base=spec.get("base"),
-        device="cpu" if device == "auto" else device,
+        device="cuda" if torch.cuda.is_available() else "cpu",
         dtype=row[DTYPE],
         full_decode=full_decode,
     )
