@@ -66,7 +66,7 @@ def explain(store: Store, artwork_id: str, model: str | None) -> Explanation:
         model or spec.get("model") or "tiny",
         base=spec.get("base"),
         device="cuda" if torch.cuda.is_available() else "cpu",
-        dtype=row[DTYPE],
+        dtype=row[DTYPE].partition("+")[0],  # quantised weights are vLLM's: here they are whole
         full_decode=full_decode,
     )
     if not isinstance(scorer.engine, TorchEngine):
@@ -123,10 +123,13 @@ def read_rows(store: Store, artwork_id: str) -> tuple[dict[str, Any], list[dict[
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from artquant.results.readers import open_snapshot, snapshot_of
+    from artquant.results.readers import kind_of, open_snapshot, snapshot_of
+    from artquant.results.rows import SCORES
     from artquant.results.snapshots import history
 
     snapshot = snapshot_of(store)
+    if kind_of(snapshot) is not SCORES:
+        raise UserError(f"{store.uri} holds descriptions and no scores: name the output of a score job.")
     is_it = pc.field(ARTWORK_ID) == artwork_id
     rows = open_snapshot(store.uri).to_table(filter=is_it).sort_by(SCORED_AT).to_pylist()
     runs = {one.number: {"run_id": one.run_id, "created_at": one.created_at[:16].replace("T", " ")} for one in history(store)}

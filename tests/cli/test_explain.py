@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from artquant.cli import explain
 from artquant.cli.main import main
 from artquant.core.schema import MODEL_DIGEST
 from artquant.paintings import jpeg, paint
+from artquant.results.snapshots import DataFile, commit, following
 from artquant.storage.store import Store, open_store
 from tests.checkpoints import save_random_checkpoint
 from tests.pipelines.here import without_ray
@@ -54,6 +56,23 @@ def test_an_object_that_is_another_now_is_said_to_be(places: tuple[Store, Store,
     places[0].put("1.jpg", jpeg(paint(7), 64))
     assert main(["explain", places[1].uri, "1.jpg"]) == 0
     assert "The object is another one than the one that was scored" in capsys.readouterr().out
+
+
+def test_a_quantised_row_is_explained_with_whole_weights(
+    places: tuple[Store, Store, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row, history = explain.read_rows(places[1], "0.jpg")
+    monkeypatch.setattr(explain, "read_rows", lambda *_: (row | {"dtype": "float32+fp8"}, history))
+    assert main(["explain", places[1].uri, "0.jpg"]) == 0
+    (page,) = (home / "reports").glob("explain-*.html")
+    assert "float32+fp8, float32" in page.read_text()
+
+
+def test_an_output_of_descriptions_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = open_store(str(tmp_path / "described"))
+    commit(output, following(None, "run", "r", "w", files=(DataFile("descriptions", "d", "v", 1, 1, "r"),)))
+    assert main(["explain", output.uri, "0.jpg"]) == 2
+    assert "holds descriptions and no scores: name the output of a score job." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
