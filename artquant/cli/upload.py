@@ -80,4 +80,5 @@ def pack(folder: Path, job: str, overrides: list[str]) -> str:
     if path:
         (folder / "config.yaml").write_text(yaml.safe_dump(read_document(path)))
         settings = [f"{CONFIG}config.yaml", *settings]
-    return shlex.join(["python", "-m", "artquant", job, *settings])
+    # A shell of its own would be all that Ray stops, where a stop comes just as the job starts: the run would go on unseen.
+    return "exec " + shlex.join(["python", "-m", "artquant", job, *settings])

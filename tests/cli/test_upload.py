@@ -61,7 +61,7 @@ def test_the_code_its_lock_and_the_settings_are_packed_and_weights_only_where_th
     (tmp_path / "team.yaml").write_text("limit: 9")
     small, whole = tmp_path / "small", tmp_path / "whole"
     command = pack(small, "score", [f"config={tmp_path}/team.yaml", "exclude=*.txt", *SETTINGS])
-    assert command == "python -m artquant score config=config.yaml 'exclude=*.txt' " + " ".join(SETTINGS)
+    assert command == "exec python -m artquant score config=config.yaml 'exclude=*.txt' " + " ".join(SETTINGS)
     assert (small / "config.yaml").read_text() == "limit: 9\n"
     files = [path for path in small.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2_000_000 and not [path for path in files if path.suffix == ".pyc"]
