@@ -29,7 +29,6 @@ def running_ray() -> Iterator[Callable[[], None]]:
     block's end, that nobody needs it any more, and returns at once. Raises UserError and RunFailed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a thread that asks Ray something after its end joins any other Ray on the machine
     import ray
 
     import artquant.pipelines.score  # noqa: F401  # and with it Ray Data, whose logger is quietened too

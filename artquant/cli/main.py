@@ -89,6 +89,8 @@ def run(arguments: list[str]) -> int:
     if asked_for_help:
         print(job_help(name, spec_of(name)))
         return 0
+    # Read when Ray is imported, by whichever thread: else one that asks Ray something after its end joins any other Ray on this machine.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     from artquant.cli.remote import is_remote, submit
 
     job, address = importlib.import_module(f"artquant.cli.{name}"), os.environ.get("RAY_ADDRESS")
