@@ -168,6 +168,7 @@ class Worker:
         if self.spec.fit.strategy == "fsdp":
             from torch.distributed.fsdp import fully_shard
 
+            self.bare.num_groups = 1  # each group would gather all weights anew
             for layer in self.network.layers:
                 fully_shard(layer)
             return fully_shard(self.bare)

@@ -14,7 +14,12 @@ from artquant.training.vision_warmup import VisionWarmup
 
 
 class TrainingModel(nn.Module):
-    """A network that learns. `level_ids` (5,) int64: the levels' tokens; `level_values` (5,): None for no loss between artworks."""
+    """A network that learns. `level_ids` (5,) int64: the levels' tokens; `level_values` (5,): None for no loss between artworks.
+
+    `num_groups`: into how many groups of like length the examples of a forward pass are put; the losses are the same.
+    """
+
+    num_groups = 8
 
     def __init__(self, model: Any, level_ids: list[int], vision_warmup: VisionWarmup | None, level_values: tuple[float, ...] | None = None):
         super().__init__()
@@ -38,13 +43,32 @@ class TrainingModel(nn.Module):
         if not len(batch.ids):  # nothing to say of these artworks; every worker's gradients must have the same parts all the same
             zero = features.float().sum() * 0 + self._zero_through_all(features)
             return sums | {"description": zero, "verdict": zero, "answer": zero, "level": zero}
-        embeds = self.model.model.embed(batch.ids, features[batch.artwork])
-        is_image = batch.ids == self.model.config.image_token_index
-        hidden = self.model.model(inputs_embeds=embeds, attention_mask=batch.mask, image_positions=is_image).last_hidden_state
         at = answers(batch.labels, batch.level_positions, batch.verdict_positions)
-        sums |= self._sums(self.model.lm_head(hidden[at.rows, at.places]), at, batch.targets, return_probabilities)
-        sums["description"] = sums["description"] + hidden.float().sum() * 0  # all is ignored where no picture was there
+        logits, zero = self._logits_at(at, batch, features)
+        sums |= self._sums(logits, at, batch.targets, return_probabilities)
+        sums["description"] = sums["description"] + zero  # all is ignored where no picture was there
         return sums
+
+    def _logits_at(self, at: Answers, batch: Batch, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits (M, vocabulary) at the answers' places, and a zero with a gradient.
+
+        Padding costs as much as text, and a level's answer is much shorter than a description: the examples are taken by length.
+        """
+        lengths = batch.mask.sum(1)
+        logits, found, zero = [], [], features.new_zeros((), dtype=torch.float32)
+        for group in lengths.argsort(stable=True).tensor_split(min(self.num_groups, len(lengths))):
+            longest = int(lengths[group].max())
+            ids, mask = batch.ids[group, :longest], batch.mask[group, :longest]
+            embeds = self.model.model.embed(ids, features[batch.artwork[group]])
+            is_image = ids == self.model.config.image_token_index
+            hidden = self.model.model(inputs_embeds=embeds, attention_mask=mask, image_positions=is_image).last_hidden_state
+            place_in_group = torch.full_like(lengths, -1)
+            place_in_group[group] = torch.arange(len(group), device=group.device)
+            here = (place_in_group[at.rows] >= 0).nonzero().squeeze(1)
+            logits.append(self.model.lm_head(hidden[place_in_group[at.rows[here]], at.places[here]]))
+            found.append(here)
+            zero = zero + hidden.float().sum() * 0
+        return torch.cat(logits)[torch.cat(found).argsort()], zero
 
     def _sums(self, logits: torch.Tensor, at: Answers, targets: torch.Tensor, return_probabilities: bool) -> dict[str, torch.Tensor]:
         """Sum the losses of the logits (M, vocabulary) at the answers' places."""

@@ -15,6 +15,7 @@ from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.lessons import MIN_SIGMA, check_lessons, lessons, parts_of, soft_labels
 from artquant.training.schedule import learning_rate
+from artquant.training.training_model import TrainingModel
 from tests.training.steps import UNCLIPPED, assert_close, gradients, norm, take_step, worker_of
 
 
@@ -96,8 +97,22 @@ def test_checkpointed_activations_are_computed_again_and_change_no_gradient(make
         worker.network.model.model.layers[0].self_attn.q_proj.register_forward_hook(lambda *_, of=calls[again]: of.append(1))
         take_step(worker)
         found[again] = {name: p.grad for name, p in worker.bare.named_parameters() if p.grad is not None}
-    assert (len(calls[False]), len(calls[True])) == (1, 2)
+    assert len(calls[True]) == 2 * len(calls[False]) > 0
     assert_close(found[True], found[False])
+
+
+def test_examples_are_taken_by_length_and_what_is_learnt_is_what_a_single_group_teaches(make_task, monkeypatch):
+    found, losses, places = {}, {}, {}
+    for num_groups in (1, 4):
+        monkeypatch.setattr(TrainingModel, "num_groups", num_groups)
+        worker = worker_of(make_task(loss=LossSpec(score=1.0, roles=1.0, rank=1.0), gradient_accumulation_steps=1, **UNCLIPPED))
+        sizes = places[num_groups] = []
+        worker.network.layers[0].register_forward_hook(lambda module, given, made, to=sizes: to.append(given[0].shape[:2].numel()))
+        losses[num_groups] = take_step(worker)
+        found[num_groups] = {name: p.grad for name, p in worker.bare.named_parameters() if p.grad is not None}
+    assert (len(places[1]), len(places[4])) == (1, 4) and sum(places[4]) < 0.85 * sum(places[1])
+    assert losses[4] == pytest.approx(losses[1], rel=1e-5)
+    assert_close(found[4], found[1], 1e-5)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
@@ -107,6 +122,7 @@ def test_several_workers_share_the_network_by_the_strategy(make_task, monkeypatc
     monkeypatch.setattr("torch.distributed.fsdp.fully_shard", lambda module: wrapped.append("fsdp") or module)
     worker = loop.Worker(make_task(strategy=strategy), 0, 2, torch.device("cpu"))
     assert wrapped == (["ddp"] if strategy == "ddp" else ["fsdp"] * (len(worker.network.layers) + 1))
+    assert (worker.bare.num_groups > 1) == (strategy == "ddp"), "each group would gather FSDP's weights anew"
 
 
 def order_of(task: Task, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
