@@ -23,9 +23,14 @@ class TrainingMonitor:
         self.validations: list[tuple[int, dict[str, Any]]] = []
         self.abort_reason: str | None = None
 
-    def trained(self, step: int, num_steps: int, examples_per_step: int, losses: dict[str, float], seconds: float) -> None:
-        started = self.now.get("started") or (step - 1, seconds)
-        self.now = dict(step=step, num_steps=num_steps, examples=examples_per_step, losses=losses, seconds=seconds, started=started)
+    def trained(
+        self, step: int, warmup_steps: int, num_steps: int, examples_per_step: int, losses: dict[str, float], seconds: float
+    ) -> None:
+        """Note a step. The rate is counted anew after the vision warm-up, whose steps are much shorter."""
+        began = self.now.get("started")
+        started = (step - 1, seconds) if began is None or began[0] < warmup_steps < step else began
+        self.now = dict(step=step, warmup_steps=warmup_steps, num_steps=num_steps, examples=examples_per_step, losses=losses)
+        self.now |= dict(seconds=seconds, started=started)
 
     def validated(self, step: int, record: dict[str, Any]) -> None:
         self.validations.append((step, record))
@@ -84,15 +89,13 @@ def _print_lines(monitor: Monitor, done: threading.Event) -> None:
 
 
 def progress_line(now: dict[str, Any]) -> str:
-    """Format progress: `train 120/570  vision_warmup 1.23  198 artworks/s, 40 s left`."""
+    """Format progress: `train 120/570  description 1.23  198 artworks/s, 40 s left`; in the vision warm-up what is left of that."""
     first, began = now["started"]
     took = now["seconds"] - began
     steps = now["step"] - first - 1
-    speed = (
-        f"  {rate(steps * now['examples'] / took)} artworks/s, {duration((now['num_steps'] - now['step']) * took / steps)} left"
-        if steps
-        else ""
-    )
+    is_warmup = now["step"] <= now["warmup_steps"]
+    end, what = (now["warmup_steps"], "left of the vision warm-up") if is_warmup else (now["num_steps"], "left")
+    speed = f"  {rate(steps * now['examples'] / took)} artworks/s, {duration((end - now['step']) * took / steps)} {what}" if steps else ""
     losses = "  ".join(f"{name} {value:.3f}" for name, value in now["losses"].items())
     return f"train {now['step']}/{now['num_steps']}  {losses}{speed}"
 

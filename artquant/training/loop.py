@@ -275,9 +275,8 @@ class Worker:
     def _show(self, done: int, num: int, losses: dict[str, float], seconds: float) -> None:
         if self.rank == 0 and self.task.monitor is not None:
             fit = self.spec.fit
-            self.task.monitor.trained.remote(
-                done, self.num_steps, fit.batch_size * fit.gradient_accumulation_steps * self.world_size, losses, seconds
-            )
+            examples = fit.batch_size * fit.gradient_accumulation_steps * self.world_size
+            self.task.monitor.trained.remote(done, self.warmup_steps, self.num_steps, examples, losses, seconds)
 
     def _meet(self) -> None:
         if self.world_size > 1:
