@@ -144,7 +144,8 @@ def execute(
         with show_progress(counter, num_planned, scoring_stage(engine.critique)):
             try:
                 BUDGET.limit(shared.max_requests_per_second)
-                batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2))
+                # Outcomes are stored as they come; Ray would hold back the first task's until two more had ended.
+                batches: Any = iter(dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))
                 with closing(batches):  # a generator: the workers end with it, whatever ends this
                     for outcomes in batches:
                         WATCH.add(outcomes[REJECT_CLASS].to_pylist())

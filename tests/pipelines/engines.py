@@ -71,6 +71,28 @@ class Deadly:
         return engine
 
 
+@dataclass(frozen=True)
+class Patient:
+    """Opens an engine that answers for pictures of `red` or more once there is a shard's file in `folder`, and fails if none comes."""
+
+    red: int
+    folder: str
+
+    def __call__(self) -> RedEngine:
+        engine = RedEngine()
+
+        def assess(pixels: np.ndarray, critique: bool = False) -> Assessment:
+            deadline = time.monotonic() + 20
+            while (pixels[:, 8, 8, 0] >= self.red).any() and not any(Path(self.folder).rglob("shards/*")):
+                if time.monotonic() > deadline:
+                    raise OSError("no shard is stored")
+                time.sleep(0.05)
+            return RedEngine.assess(engine, pixels, critique)
+
+        engine.assess = assess  # type: ignore[method-assign]
+        return engine
+
+
 class GrantedEngine(RedEngine):
     """Opens only where Ray granted this worker a GPU of its own."""
 

@@ -20,7 +20,7 @@ from artquant.engines import Engine
 from artquant.engines.golden import GoldenSet
 from artquant.model.location import GOLDEN
 from artquant.storage.store import Store
-from tests.pipelines.engines import POISON_RED, REDS, Deadly, Dying, RefusingEngine, red_picture, red_score, unopenable
+from tests.pipelines.engines import POISON_RED, REDS, Deadly, Dying, Patient, RefusingEngine, red_picture, red_score, unopenable
 from tests.pipelines.runs import Run, Scorer, read_by_glob, spec_for
 from tests.stores import contents
 
@@ -134,6 +134,12 @@ def test_a_worker_that_dies_once_loses_and_doubles_nothing(
     assert scores_of(run) == right_scores()
     assert not run.rows("rejects")
     assert run.report.num_scored == run.report.findings.num_scored == len(REDS)
+
+
+def test_a_shard_is_stored_while_the_next_ones_are_scored(scorer: Scorer, source: Store, output: Store, small_shards: None) -> None:
+    folder = output.uri.removeprefix("file:")
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}), Patient(red=120, folder=folder))  # from the fourth shard of five
+    assert scores_of(run) == right_scores() and not run.rows("rejects")
 
 
 @pytest.mark.parametrize(
