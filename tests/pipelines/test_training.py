@@ -15,6 +15,7 @@ from artquant.model.checkpoint import Checkpoint
 from artquant.paintings import jpeg, paint
 from artquant.pipelines.feed import PictureFeed
 from artquant.storage.store import Store
+from artquant.training import loop
 from artquant.training.data import Task
 from artquant.training.state import RunState
 from artquant.training.trainer import fit
@@ -66,11 +67,10 @@ def weights_of(task: Task) -> dict[str, torch.Tensor]:
 
 
 def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken_run(task):
-    """The unbroken run streams its pictures, the other keeps them: also that changes nothing."""
-    streamed = replace(
-        task, run_id="streamed", spec=task.spec.model_copy(update={"fit": task.spec.fit.model_copy(update={"keep_in_memory_mb": 0})})
-    )
-    fit(streamed)
+    """It streams its pictures, and the unbroken one, in this process, keeps them: also that changes nothing."""
+    unbroken = replace(task, run_id="unbroken")
+    loop.run(unbroken, 0, 1, torch.device("cpu"))
+    task = replace(task, spec=task.spec.model_copy(update={"fit": task.spec.fit.model_copy(update={"keep_in_memory_mb": 0})}))
     killed = threading.Event()
 
     def kill() -> None:
@@ -87,7 +87,7 @@ def test_a_worker_that_dies_is_replaced_and_the_weights_are_those_of_an_unbroken
     fit(task)
     assert killed.is_set(), "the run was over before its worker could be killed"
     thread.join()
-    expected, weights = weights_of(streamed), weights_of(task)
+    expected, weights = weights_of(unbroken), weights_of(task)
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert [point["step"] for point in state_of(task).history().curve] == [10, 20, 30, 40, 50, 60]
     assert Checkpoint.open(state_of(task).store.uri_of("model")).prompts == task.checkpoint.prompts
