@@ -119,6 +119,11 @@ hf-tests: $(READY)  ## transformers' own common tests on our classes; brings its
 lab: $(READY)  ## the score job on several hosts that fail, by hand; needs root and iproute2
 	@ARTQUANT_LAB=1 $(BIN)/python -m pytest tests/cli/test_lab.py $(ARGS)
 
+azure-tests: $(READY)  ## the tests of stores, results and nights on Azure's emulator, which npm brings
+	@npm install --silent --no-audit --no-fund --prefix .azurite azurite@3.37.0
+	@ARTQUANT_AZURITE=$(CURDIR)/.azurite/node_modules/.bin/azurite-blob $(BIN)/python -m pytest tests/storage tests/results \
+		tests/pipelines/test_azure.py -k azure $(ARGS)
+
 mutants: $(READY)  ## put faults into the lines that matter and list those that no test sees, by hand
 	@rm -rf mutants && $(BIN)/mutmut run --max-children 2 $(ARGS) > mutants.log 2>&1; tail -c 300 mutants.log; $(BIN)/mutmut results
 
@@ -154,5 +159,5 @@ clean:  ## remove the virtual environment, the embedded store and all it holds
 .DEFAULT:
 	@echo "artquant: there is no target '$@': make help lists them, and a job is make submit JOB=score" >&2; exit 2
 
-.PHONY: help setup vllm submit retry status logs stop plan snapshots score train evaluate describe explain models promote rollback release test quick drill chaos hf-tests lab mutants format check lint types bench clean ablate
+.PHONY: help setup vllm submit retry status logs stop plan snapshots score train evaluate describe explain models promote rollback release test quick drill chaos hf-tests azure-tests lab mutants format check lint types bench clean ablate
 .DEFAULT_GOAL := help

@@ -10,6 +10,7 @@ import pytest
 
 from artquant.storage.embedded import BUCKET, EmbeddedStore
 from artquant.storage.store import Store, open_store
+from tests.azurite import AZURITE, CONTAINER, azurite
 from tests.stores import enter
 
 
@@ -35,10 +36,24 @@ def s3_folder(s3_store: Store) -> Store:
     return s3_store.child(f"test-{secrets.token_hex(6)}")
 
 
-@pytest.fixture(params=["s3", "file"])
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """The whole container of the session's emulator of Azure."""
+    with azurite(tmp_path_factory.mktemp("azure")) as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield open_store(f"az://{CONTAINER}")
+
+
+@pytest.fixture
+def azure_folder(azure: Store) -> Store:
+    return azure.child(f"test-{secrets.token_hex(6)}")
+
+
+@pytest.fixture(params=["s3", "file", *(["azure"] if AZURITE else [])])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """The same tests on both homes."""
-    return request.getfixturevalue("s3_folder") if request.param == "s3" else open_store(f"file://{tmp_path}/root")
+    """The same tests on all homes."""
+    return open_store(f"file://{tmp_path}/root") if request.param == "file" else request.getfixturevalue(f"{request.param}_folder")
 
 
 @pytest.fixture(scope="module")

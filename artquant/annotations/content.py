@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
+from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.schema import RejectClass
 from artquant.storage.store import FetchError, ObjectInfo, Store
@@ -25,7 +26,7 @@ def content_digests(store: Store, ids: Iterable[str]) -> dict[str, str]:
     """
     wanted = list(dict.fromkeys(ids))
     digests: dict[str, str | None]
-    if store.uri.startswith("s3://"):
+    if is_object_store(store.uri):
         digests = _listed(store, set(wanted))
         wanted = [artwork_id for artwork_id in wanted if artwork_id in digests]
     else:

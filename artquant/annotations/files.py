@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from artquant.annotations.values import listed, said
+from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.schema import RejectClass
 from artquant.storage.store import FetchError, Store, open_parent, open_store
@@ -48,7 +49,7 @@ def read_files(uri: str, more: tuple[str, ...] = (), skips_others: bool = False)
 
 
 def _find(uri: str, more: tuple[str, ...], skips_others: bool) -> Iterator[tuple[Store, str]]:
-    is_bucket = uri.startswith("s3://") and "/" not in uri[len("s3://") :]
+    is_bucket = is_object_store(uri) and "/" not in uri[len("s3://") :]
     if not uri.endswith("/") and not is_bucket:
         store, key = open_parent(uri)
         try:

@@ -21,6 +21,7 @@ from artquant.config import (
     TrainSpec,
     resolved,
 )
+from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.home import home
 from artquant.core.scale import Scale
@@ -51,7 +52,7 @@ def score_places(spec: ScoreSpec) -> Iterator[tuple[ResolvedScoreSpec, Reopen]]:
             refuse_other_stores({name: uri}, "input and output")
     refuse_other_stores({name: getattr(spec, name) for name in ("output", "model", "base", "registry")}, "input and output")
     for place in (*(uri for uris in given.values() for uri in uris), spec.output):
-        if place and not place.startswith("s3://"):
+        if place and not is_object_store(place):
             open_store(place)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
         if not given:
@@ -158,7 +159,7 @@ def _annotated_places(spec: TrainSpec | EvaluateSpec | DescribeSpec) -> Iterator
     addresses |= {name: getattr(spec, name, None) for name in ("output", "model", "base", "registry")}
     refuse_other_stores(addresses, "annotations.uri, annotations.images and output")
     for uri in (ratings.images, output):
-        if uri and not uri.startswith("s3://"):
+        if uri and not is_object_store(uri):
             open_store(uri)  # an address of another kind is refused before anything is started
     with embedded_bucket() as (bucket, reopen):
         uri, images = (ratings.uri, ratings.images) if ratings.uri and ratings.images else fill_annotations(bucket, spec.sample_size)
@@ -201,9 +202,9 @@ def check_annotations(spec: AnnotationSpec, output: str | None) -> None:
 
 
 def refuse_other_stores(addresses: Mapping[str, str | None], needed: str) -> None:
-    """Raise UserError if an address lies in another S3 store than the embedded one, which is about to be started."""
+    """Raise UserError if an address lies in another store than the embedded one, which is about to be started."""
     for name, uri in addresses.items():
-        if uri and uri.startswith("s3://") and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
+        if uri and is_object_store(uri) and not f"{uri}/".startswith(f"s3://{BUCKET}/"):
             raise UserError(f"{name}={uri} lies in another store than the embedded one: give {needed}, so that none is started.")
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from artquant.cli.settings import CONFIG, split_config
 from artquant.config import Section, read_document
+from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.lock import LOCK
 
@@ -43,8 +44,8 @@ def _check(name: str, uri: str, is_name_allowed: bool) -> None:
     if uri.startswith("file:///"):
         return  # said by whoever has a file system that every node mounts
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    if uri.startswith("s3://"):
-        if (urlsplit(endpoint).hostname or "").startswith(_LOOPBACK):
+    if is_object_store(uri):
+        if uri.startswith("s3://") and (urlsplit(endpoint).hostname or "").startswith(_LOOPBACK):
             raise UserError(
                 f"{name}={uri} lies in the store at {endpoint}, which no other machine reaches: give a store of the network, or unset "
                 "AWS_ENDPOINT_URL if the nodes have their own."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator
 
-_BETWEEN_ADDRESSES = r"\s*,\s*(?=s3://|file:|~|/|\.\.?/)"
+_BETWEEN_ADDRESSES = r"\s*,\s*(?=s3://|gs://|az://|file:|~|/|\.\.?/)"
 _CLASS = re.compile(r"\[!?\]?[^\]]*\]")  # as fnmatch reads it
 
 

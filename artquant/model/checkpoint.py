@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from artquant.core.addresses import is_object_store
 from artquant.core.identity import SEEN, Identity
 from artquant.core.prompts import Prompts
 from artquant.model.location import DOMAIN, GOLDEN, base_of, is_adapter, local_folder
@@ -154,7 +155,7 @@ def _whole(location: str) -> str:
     """Return a local folder as an absolute path, since the process that loads it may have another working directory."""
     return (
         str(Path(local_folder(location)).absolute())
-        if not location.startswith("s3://") and Path(local_folder(location)).is_dir()
+        if not is_object_store(location) and Path(local_folder(location)).is_dir()
         else location
     )
 

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Self
 
+from artquant.core.addresses import is_object_store
+
 # Below a checkpoint's folder; `artquant.engines.golden` and `artquant.engines.domain` say what is in them.
 GOLDEN = "golden/pictures.safetensors"
 DOMAIN = "golden/domain.safetensors"
@@ -26,7 +28,7 @@ def local_folder(location: str | os.PathLike[str]) -> str:
     location = os.fspath(location)
     if location.startswith("file:"):
         return location.removeprefix("file:").removeprefix("//")
-    if not location.startswith("s3://"):
+    if not is_object_store(location):
         return location
     from artquant.storage.store import FetchError, open_store
 

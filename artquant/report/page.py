@@ -11,6 +11,12 @@ from artquant.report.words import REJECT_MEANINGS, critique_outcomes, headline, 
 
 MAX_FILES = 40  # listed on the page; the manifest has them all
 
+_SECRETS = {  # what DuckDB needs to read of a store
+    "s3://": "-- with a store of your own, add ENDPOINT 'host:port', URL_STYLE 'path'\n"
+    "CREATE SECRET (TYPE s3, PROVIDER credential_chain);\n\n",
+    "az://": "CREATE SECRET (TYPE azure, PROVIDER credential_chain, ACCOUNT_NAME 'account');\n\n",
+    "gs://": "CREATE SECRET (TYPE gcs, KEY_ID 'HMAC key', SECRET 'its secret');\n\n",
+}
 _NOTES = {
     "best": "The highest scores.",
     "middling": "Of the others, the nearest to the scale’s middle level.",
@@ -64,18 +70,15 @@ def _reject_class(findings: Findings, name: str, count: int) -> dict[str, object
 def _queries(report: RunReport) -> str:
     """Return SQL that DuckDB runs unchanged, given the job's credentials; '' for a held run, and a failed one without rejects."""
     root = unquote(urlsplit(report.output_uri).path) if report.output_uri.startswith("file:") else report.output_uri
-    is_s3 = root.startswith("s3://")
     scores = _sql(root.rstrip("/") + "/scores/*/*/*.parquet")
-    access = (
-        "-- with a store of your own, add ENDPOINT 'host:port', URL_STYLE 'path'\nCREATE SECRET (TYPE s3, PROVIDER credential_chain);\n\n"
-    )
+    access = next((secret for scheme, secret in _SECRETS.items() if root.startswith(scheme)), "")
     if report.status == "held":
         return ""
     if report.status == "failed":
         if not report.findings.num_rejected:
             return ""
         rejects = _sql(f"{root.rstrip('/')}/runs/{report.run_id}/rejects.parquet")
-        return f"{access if is_s3 else ''}-- what was rejected, by class\nFROM read_parquet({rejects}) ORDER BY reject_class, artwork_id;\n"
+        return f"{access}-- what was rejected, by class\nFROM read_parquet({rejects}) ORDER BY reject_class, artwork_id;\n"
     this_run = (
         f"-- this run, best first\n"
         f"SELECT artwork_id, score, score_std, level\n"
@@ -89,7 +92,7 @@ def _queries(report: RunReport) -> str:
         f"FROM read_parquet({scores})\n"
         f"QUALIFY row_number() OVER (PARTITION BY artwork_id ORDER BY scored_at DESC) = 1;\n"
     )
-    return (access if is_s3 else "") + this_run + latest
+    return access + this_run + latest
 
 
 def _sql(text: str) -> str:

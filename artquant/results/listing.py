@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from artquant.core.schema import ARTWORK_ID, ETAG, SIZE_BYTES
 from artquant.results.windows import WINDOW_ROWS
-from artquant.storage.store import ObjectInfo, Store, is_addressable
+from artquant.storage.buckets import is_addressable
+from artquant.storage.store import ObjectInfo, Store
 
 NUM_THREADS, MAX_RANGES, _MAX_DEPTH = 32, 64, 32
 LOOK_KEYS, PAGE_KEYS = 3_000, 1_000  # a smaller prefix is listed in one piece; what one request lists

@@ -13,6 +13,7 @@ import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet as pq
 
+from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.schema import ARTWORK_ID
 from artquant.results import layout
@@ -36,6 +37,12 @@ def filesystem(uri: str) -> tuple[Any, str]:
         is_anonymous = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true")
         style = {"s3": {"addressing_style": "virtual"}} if is_bucket_in_host() else {}
         return S3FileSystem(endpoint_url=endpoint, anon=is_anonymous, config_kwargs=style), store.uri.removeprefix("s3://")
+    if is_object_store(store.uri):
+        from obstore.fsspec import FsspecStore
+
+        named = type("ObjectStore", (FsspecStore,), {"protocol": store.uri[:2]})  # fsspec asks the class for it
+        is_plain = os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://")
+        return named(store.uri[:2], client_options={"allow_http": is_plain}), store.uri[len("az://") :]
     from fsspec.implementations.local import LocalFileSystem
 
     return LocalFileSystem(), store.uri.removeprefix("file://")
@@ -139,7 +146,9 @@ def export_delta(uri: str) -> tuple[str, int]:
 def storage_options(store: Store) -> dict[str, str]:
     """Return what delta-rs and Polars are told of the store."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    if not endpoint:
+    if store.uri.startswith("az://"):
+        return {"allow_http": "true"} if os.environ.get("AZURE_STORAGE_ENDPOINT", "").startswith("http://") else {}
+    if not endpoint or not store.uri.startswith("s3://"):
         return {}
     address = bucket_address(endpoint, store.uri.removeprefix("s3://").partition("/")[0])
     return {"AWS_ENDPOINT_URL": address, "AWS_ALLOW_HTTP": "true", "conditional_put": "etag"}

@@ -3,6 +3,7 @@
 from functools import cache
 from urllib.parse import unquote, urlsplit
 
+from artquant.core.addresses import is_object_store
 from artquant.storage.store import Store, open_store
 
 
@@ -11,9 +12,9 @@ def locate(uri: str) -> tuple[Store, str]:
 
     Raises UserError for an address of another kind.
     """
-    if uri.startswith("s3://"):
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return _store(f"s3://{bucket}"), key
+    if is_object_store(uri):
+        kind, (bucket, _, key) = uri[:5], uri[5:].partition("/")
+        return _store(f"{kind}{bucket}"), key
     path = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
     return _store("file:///" if path.startswith("/") else uri), path.lstrip("/")
 

@@ -1,4 +1,4 @@
-"""The native clients of one S3 bucket: how to connect, list, replace. Used by `artquant.storage.store` alone.
+"""The native clients of one bucket: how to read, list, replace, whoever's store it is (see `s3` and `clouds`).
 
 Paths here are whole: below the bucket.
 """
@@ -6,27 +6,22 @@ Paths here are whole: below the bucket.
 from __future__ import annotations
 
 import contextlib
-import errno
 import math
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from artquant.core.errors import UserError
 from artquant.storage.budget import BUDGET
-from artquant.storage.endpoint import bucket_address, endpoint_of_environment, is_bucket_in_host, is_set
 from artquant.storage.errors import BROKEN_OFF, Changed, classify, store_errors
 from artquant.storage.local import Listed
 from artquant.storage.patience import PATIENCE_SECONDS
 from artquant.storage.requests import OK, REQUESTS
 
-if TYPE_CHECKING:
-    from obstore.store import S3Store
-
 _PROBE_SECONDS = 5.0
-_CONTROL_SECONDS = 120.0  # a part of 16 MiB on a slow line
+CONTROL_SECONDS = 120.0  # a part of 16 MiB on a slow line
 _LIST_SECONDS = 30.0
 _STALL_SECONDS = 3.0  # without a byte, at the first try
 _PART_BYTES = 16 << 20
@@ -37,23 +32,30 @@ def etag_of(meta: Any) -> str:
     return (meta["e_tag"] or "").strip('"')
 
 
-class S3:
+class Remote:
     """Clients of one bucket, made from the environment when first needed: one for each deadline. Only those of listings and of large
     files try again by themselves, a page or a part at a time; everything else is tried again by the caller."""
 
     is_remote = True
+    is_byte_ordered = False  # whether listings are known to come in byte order of the keys
+    is_offset_kept = False  # whether a listing that begins behind a key is known to do so
+    server: str
+    connection_hint = "check the network"
 
     def __init__(self, bucket: str):
         self.bucket = bucket
-        self.endpoint = endpoint_of_environment()
-        self.server = self.endpoint or "Amazon S3"
-        self.connection_hint = (
-            f"check AWS_ENDPOINT_URL ({self.endpoint}) and that the server runs" if self.endpoint else "check the network"
-        )
-        self._clients: dict[tuple[float, float, bool], S3Store] = {}
-        self._client(_CONTROL_SECONDS)  # refuses bad settings at once
+        self._clients: dict[tuple[float, float, bool], Any] = {}
+        self._client(CONTROL_SECONDS)  # refuses bad settings at once
 
-    def _client(self, seconds: float, stall_seconds: float = math.inf, is_patient: bool = False) -> S3Store:
+    def _connect(self, client: dict[str, Any], retries: Any) -> Any:
+        """Return a native client with these options. Raises UserError for bad settings."""
+        raise NotImplementedError
+
+    def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
+        """Continue a listing that the native client ended at a key like `a//b`."""
+        raise NotImplementedError
+
+    def _client(self, seconds: float, stall_seconds: float = math.inf, is_patient: bool = False) -> Any:
         """Return a client that gives up on a request after `seconds`, its body included, and after `stall_seconds` without a byte."""
         key = (seconds, min(seconds, stall_seconds), is_patient)
         if key not in self._clients:
@@ -62,42 +64,30 @@ class S3:
                 # The time ends the tries, not their number: a refused connection costs none.
                 retries = {"max_retries": 1000, "retry_timeout": timedelta(seconds=PATIENCE_SECONDS)}
                 retries["backoff"] = {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2}
-            self._clients[key] = self._connect(*key[:2], retries)
+            self._clients[key] = self._connect(self._options(*key[:2]), retries)
         return self._clients[key]
 
-    def _reader(self, attempt: int, seconds: float = _CONTROL_SECONDS) -> S3Store:
+    def _reader(self, attempt: int, seconds: float = CONTROL_SECONDS) -> Any:
         # A request that was lost costs seconds at first; a store that is only slow gets longer and longer.
         return self._client(seconds, _STALL_SECONDS * 2 ** min(attempt - 1, 10))
 
-    def _writer(self, attempt: int, num_bytes: int = 0) -> S3Store:
+    def _writer(self, attempt: int, num_bytes: int = 0) -> Any:
         # Powers of two, so that there are few clients.
-        patient = 2.0 ** math.ceil(math.log2(5 + num_bytes / _SLOW_LINE) + attempt - 1) if attempt < 10 else _CONTROL_SECONDS
-        return self._client(min(_CONTROL_SECONDS, patient))
+        patient = 2.0 ** math.ceil(math.log2(5 + num_bytes / _SLOW_LINE) + attempt - 1) if attempt < 10 else CONTROL_SECONDS
+        return self._client(min(CONTROL_SECONDS, patient))
 
-    def _connect(self, timeout_seconds: float, stall_seconds: float, retries: Any) -> S3Store:
-        from obstore.store import S3Store
-
-        config: dict[str, Any] = {"region": "us-east-1"}
+    def _options(self, timeout_seconds: float, stall_seconds: float) -> dict[str, Any]:
         timeout = timedelta(seconds=timeout_seconds)
         client: dict[str, Any] = {"timeout": timeout, "connect_timeout": min(timeout, timedelta(seconds=5))}
         if stall_seconds < timeout_seconds:
             client["read_timeout"] = timedelta(seconds=stall_seconds)
-        if self.endpoint:
-            config |= {"endpoint": bucket_address(self.endpoint, self.bucket), "virtual_hosted_style_request": is_bucket_in_host()}
-            client["allow_http"] = self.endpoint.startswith("http://")
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
             try:
                 with open(bundle, "rb") as file:
                     client["root_certificate"] = file.read()
             except OSError as error:
                 raise UserError(f"AWS_CA_BUNDLE names {bundle!r}, which cannot be read: {error.strerror}.") from error
-        provider = None
-        if not os.environ.get("AWS_ACCESS_KEY_ID") and not is_set("AWS_SKIP_SIGNATURE"):
-            provider = _credential_chain()
-            config |= provider.config  # the profile's region
-        if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-            config["region"] = region
-        return S3Store(self.bucket, config=config, client_options=client, retry_config=retries, credential_provider=provider)  # type: ignore[arg-type]
+        return client
 
     def get(self, path: str, attempt: int, timeout_seconds: float) -> tuple[bytes, str]:
         result = self._reader(attempt, timeout_seconds).get(path)
@@ -108,7 +98,8 @@ class S3:
         return meta["size"], etag_of(meta)
 
     def modified_at(self, path: str, attempt: int) -> datetime:
-        return self._reader(attempt).head(path)["last_modified"]
+        at: datetime = self._reader(attempt).head(path)["last_modified"]
+        return at
 
     def get_range(self, path: str, start: int, length: int, attempt: int) -> bytes:
         return bytes(self._reader(attempt).get_range(path, start=start, length=length))
@@ -116,14 +107,14 @@ class S3:
     def put(self, path: str, data: bytes | Path, attempt: int) -> str:
         if isinstance(data, Path):
             if (num_bytes := data.stat().st_size) > _PART_BYTES:
-                client = self._client(_CONTROL_SECONDS, is_patient=True)
+                client = self._client(CONTROL_SECONDS, is_patient=True)
                 _take(1 + num_bytes // _PART_BYTES)
                 return etag_of(client.put(path, data, chunk_size=_PART_BYTES, max_concurrency=4))
             with data.open("rb") as file:
                 data = file.read(num_bytes)
         if len(data) > _PART_BYTES:
             _take(1 + len(data) // _PART_BYTES)
-            return etag_of(self._client(_CONTROL_SECONDS, is_patient=True).put(path, data))
+            return etag_of(self._client(CONTROL_SECONDS, is_patient=True).put(path, data))
         return etag_of(self._writer(attempt, len(data)).put(path, data, use_multipart=False))
 
     def create(self, path: str, data: bytes, attempt: int) -> str:
@@ -131,7 +122,7 @@ class S3:
 
     def replace(self, path: str, data: bytes, etag: str, attempt: int) -> str:
         try:
-            return etag_of(self._client(_CONTROL_SECONDS).put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
+            return etag_of(self._client(CONTROL_SECONDS).put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
         except FileNotFoundError as error:
             if "NoSuchBucket" in str(error):
                 raise
@@ -139,11 +130,6 @@ class S3:
 
     def delete(self, paths: Sequence[str], attempt: int) -> None:
         self._writer(attempt + 1).delete(paths)
-
-    @property
-    def is_byte_ordered(self) -> bool:
-        """S3 lists by the bytes of the keys, but for its directory buckets; of a server elsewhere that is not known."""
-        return (not self.endpoint or ".amazonaws." in self.endpoint) and not self.bucket.endswith("--x-s3")
 
     def list(self, root: str, after: str = "") -> Iterator[Listed]:
         """List the entries below `root`, behind the path `after`, with the last slash of a key restored, which the native client strips.
@@ -186,7 +172,8 @@ class S3:
         last, num_broken = after or None, 0
         while True:
             try:
-                for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, offset=last, chunk_size=1000):
+                for found in self._client(_LIST_SECONDS, is_patient=True).list(root or None, offset=last, chunk_size=1000):
+                    page = found if self.is_offset_kept or not last else [meta for meta in found if meta["path"] > last]
                     yield page
                     last, num_broken = (page[-1]["path"] if page else last), 0
                 return
@@ -201,33 +188,6 @@ class S3:
         except FileNotFoundError:
             return False
         return not etag or etag_of(found) == etag
-
-    def _list_odd(self, root: str, after: str) -> Iterator[Listed]:
-        """Continue after `after` with boto3, ten times slower: the native client ends a listing at a key like `a//b`."""
-        import boto3
-        from botocore import UNSIGNED
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        signing = Config(signature_version=UNSIGNED) if is_set("AWS_SKIP_SIGNATURE") else None
-        client = boto3.client(
-            "s3", endpoint_url=self.endpoint, region_name=self._client(_CONTROL_SECONDS).config.get("region"), config=signing
-        )
-        payer = {"RequestPayer": "requester"} if is_set("AWS_REQUEST_PAYER") else {}
-        prefix = f"{root}/" if root else ""
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix, StartAfter=after, **payer)
-        try:
-            for page in pages:
-                BUDGET.take()
-                REQUESTS.add("list", OK)
-                for entry in page.get("Contents", ()):
-                    if entry["Size"] or not entry["Key"].endswith("/"):
-                        yield entry["Key"], entry["Size"], entry["ETag"].strip('"')
-        except ClientError as error:
-            status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            raise OSError(f"status code: {status} <Code>{error.response.get('Error', {}).get('Code', '')}</Code>") from error
-        except BotoCoreError as error:
-            raise OSError(errno.EIO, str(error)) from error
 
     def probe(self, root: str) -> bool:
         """Tell whether there is nothing below `root` but one object of that name."""
@@ -251,17 +211,3 @@ class S3:
 def _take(num_requests: int) -> None:
     for _ in range(num_requests):
         BUDGET.take()
-
-
-def _credential_chain() -> Any:
-    """Return the credentials of profile, SSO, web identity, container or instance role, in boto3's order."""
-    from botocore.exceptions import BotoCoreError
-    from obstore.auth.boto3 import Boto3CredentialProvider
-
-    try:
-        return Boto3CredentialProvider(ttl=timedelta(minutes=5))  # boto3 renews ten minutes before the end, so a copy must be short-lived
-    except (BotoCoreError, ValueError) as error:
-        raise UserError(
-            "No AWS credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role "
-            "is attached; for a public bucket set AWS_SKIP_SIGNATURE=true."
-        ) from error

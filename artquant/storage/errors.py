@@ -88,7 +88,7 @@ def classify(error: Exception) -> tuple[RejectClass, str]:
         return RejectClass.DENIED, f"the store cannot do this ({detail})"
     if status == 429 or status >= 500 or code in _THROTTLES:  # some stores throttle with a 403
         return RejectClass.THROTTLED, f"the store is overloaded or failing ({detail})"
-    if code == "NoSuchBucket":
+    if code in ("NoSuchBucket", "ContainerNotFound"):
         return RejectClass.MISSING, "the bucket does not exist"
     if isinstance(error, FileNotFoundError) or status == 404:
         return RejectClass.MISSING, "the object does not exist"

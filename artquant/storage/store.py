@@ -1,4 +1,4 @@
-"""Objects by URI, on S3 or in a local folder: the only way in which the product reads and writes.
+"""Objects by URI, in an object store (S3, Azure, Google) or a local folder: the only way in which the product reads and writes.
 
 A `Store` is a root (`s3://bucket/prefix` or a folder) and keys below it, with `/` between the parts. It pickles as its URI and is opened
 again from the environment on the other side, so no secret travels. All calls may come from many threads, block, and free the GIL while
@@ -21,9 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
+from artquant.core.addresses import SCHEMES, is_object_store
 from artquant.core.errors import Reject, UserError
 from artquant.core.schema import RejectClass
-from artquant.storage.clients import S3
+from artquant.storage.buckets import ODD_KEY, TAKES, bucket_at, is_addressable
+from artquant.storage.clients import Remote
 from artquant.storage.errors import BrokenOff, classify, is_conflict, store_errors, user_message, write_errors
 from artquant.storage.local import Local
 from artquant.storage.patience import PATIENCE_SECONDS, Exhausted, Outage, briefly, patiently, sure_creation
@@ -31,11 +33,7 @@ from artquant.storage.ranges import Ranges
 
 T = TypeVar("T")
 
-_TAKES = "a store is s3://bucket[/prefix], file:///folder, file:folder or a path"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
-_BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)(?!.*\.\.)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ODD_KEY = "has an empty part, '.' or '..', or a control character"
 _READ_AHEAD_BYTES = 1 << 20
 
 
@@ -74,23 +72,16 @@ def open_store(uri: str) -> Store:
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1] == "file":
         return _open_folder(uri, uri[scheme.end() :] if scheme else uri)
-    if not uri.startswith("s3://"):
-        raise UserError(f"Cannot open {scheme[0]} addresses: {_TAKES}.")
-    bucket, _, prefix = uri[len("s3://") :].removesuffix("/").partition("/")
-    if "@" in bucket:
-        raise UserError("An s3:// address must not hold credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.")
-    if not _BUCKET.fullmatch(bucket):
-        raise UserError(f"{uri!r} has no valid bucket name (3 to 63 lower-case letters, digits, dots and hyphens): {_TAKES}.")
-    if prefix and not is_addressable(prefix):
-        raise UserError(f"The prefix of {uri!r} {_ODD_KEY}: correct it.")
-    return Store(f"s3://{bucket}/{prefix}".rstrip("/"), prefix, S3(bucket))
+    if not is_object_store(uri):
+        raise UserError(f"Cannot open {scheme[0]} addresses: {TAKES}.")
+    return Store(*bucket_at(uri))
 
 
 def _open_folder(uri: str, path: str) -> Store:
     if path.startswith("//") and not path.startswith("///"):
-        raise UserError(f"{uri!r} names a host: {_TAKES}.")
+        raise UserError(f"{uri!r} names a host: {TAKES}.")
     if not path:
-        raise UserError(f"An empty address names no store: {_TAKES}.")
+        raise UserError(f"An empty address names no store: {TAKES}.")
     folder = os.path.abspath(os.path.expanduser(path))
     if uri.startswith("file:") and not os.path.lexists(folder) and os.path.lexists(decoded := unquote(folder)):
         folder = decoded  # as in file:///data/my%20art; a folder that has this very name goes first
@@ -103,19 +94,15 @@ def open_parent(uri: str) -> tuple[Store, str]:
     if uri.startswith("file:") and not slash:
         parent, name = "file:.", uri[len("file:") :]
     parent += "/" if parent in ("file:", "file://") else ""
-    if not name or parent in ("s3:/", "s3:"):
+    if not name or f"{parent.rstrip('/')}//" in SCHEMES:
         raise UserError(f"{uri!r} names no object: write it as s3://bucket/key or as the path of a file.")
     return open_store(parent or ("/" if slash else ".")), name
-
-
-def is_addressable(key: str) -> bool:
-    return not _CONTROL.search(key) and all(part not in ("", ".", "..") for part in key.split("/"))
 
 
 class Store:
     """See the module; made by `open_store`."""
 
-    def __init__(self, uri: str, prefix: str, backend: S3 | Local, outage: Outage | None = None):
+    def __init__(self, uri: str, prefix: str, backend: Remote | Local, outage: Outage | None = None):
         self.uri = uri
         self._prefix = prefix
         self._backend = backend
@@ -271,7 +258,7 @@ class Store:
 
     def _path(self, key: str) -> str:
         if not is_addressable(key):
-            raise ValueError(f"the key {key!r} {_ODD_KEY}")
+            raise ValueError(f"the key {key!r} {ODD_KEY}")
         return f"{self._prefix}/{key}" if self._prefix else key
 
     @contextlib.contextmanager

@@ -71,7 +71,7 @@ CASES = {
     "a registry that is not there": Case(["models", "--registry", "{folder}/nowhere"], ["{folder}/nowhere", "does not exist"]),
     "an unknown option": Case(["models", "--all"], ["--all"]),
     "no setting": score("limit", names=["'limit'", "key=value"]),
-    "another scheme": score(input="gs://museum/paintings", names=["gs:", "s3://bucket"]),
+    "another scheme": score(input="hdfs://museum/paintings", names=["hdfs:", "s3://bucket", "az://container"]),
     "another store beside the embedded one": Case(["score", "model=s3://museum/paintings"], ["model=s3://museum/paintings", "output"]),
     "credentials in an address": score(output="s3://key:pass@museum/x", names=["must not hold credentials", "AWS_PROFILE"]),
     "a cluster elsewhere, and no output": Case(

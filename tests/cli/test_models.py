@@ -112,7 +112,7 @@ def test_an_empty_registry_says_where_models_come_from(store: Store, capsys) -> 
         (["promote", "../first"], "'../first' is no model's id"),
         (["rollback"], "Nothing is current"),
         (["rollback", "--registry"], "--registry"),
-        (["models", "--registry", "gs://museum/models"], "gs:"),
+        (["models", "--registry", "hdfs://museum/models"], "hdfs:"),
         (["models", "--registry", "s3://no-such-bucket/models"], "bucket does not exist"),
     ],
 )

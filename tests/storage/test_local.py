@@ -17,7 +17,12 @@ from artquant.storage.store import FetchError, open_parent, open_store
     [
         "",
         "file:",
-        "gs://b/x",
+        "hdfs://b/x",
+        "az://Upper/x",
+        "az://a--b",
+        "az://a.b/x",
+        "gs://b",
+        "gs://Upper/x",
         "http://b/x",
         "s3://",
         "s3:///key",

@@ -47,14 +47,15 @@ def test_a_child_and_a_prefix_see_the_folder_and_not_its_namesakes(store: Store)
 
 
 def test_listing_passes_the_page_limit_lazily_and_in_key_order(store: Store) -> None:
-    keys = [f"{index % 7}/{index:05d}" for index in range(2_300)]
+    num = 5_300 if store.uri.startswith("az:") else 2_300  # Azure's pages have 5,000 objects
+    keys = [f"{index % 7}/{index:05d}" for index in range(num)]
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda key: store.put(key, b"x"), keys))
     assert [info.key for info in store.list()] == sorted(keys)
     listing = store.list()
     assert [info.key for info in islice(listing, 3)] == sorted(keys)[:3]
     store.delete(keys)  # in more than one request
-    assert len(list(listing)) < 2_300 - 3, "the rest of the listing was fetched before it was asked for"
+    assert len(list(listing)) < num - 3, "the rest of the listing was fetched before it was asked for"
     assert list(store.list()) == []
 
 
