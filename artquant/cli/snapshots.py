@@ -29,7 +29,7 @@ COMMANDS = {
     "compact": "merge the small files of many nights",
     "clean": "delete what no snapshot and no run needs",
     "delta": "write the last snapshot as a Delta table beside it",
-    "metrics": "what a probe tells Prometheus, on the terminal or into a file",
+    "metrics": "what a probe tells Prometheus, on the terminal, into a file or to a push gateway",
     "slo": "how the last nights stand against what is promised, by a time of day in UTC",
 }
 
@@ -62,7 +62,9 @@ def run(arguments: list[str]) -> int:
 def act(store: Store, command: str, names: list[str]) -> int:
     if command in ("metrics", "slo"):
         if len(names) > 1:
-            raise UserError(f"artquant snapshots {command} takes {'a file' if command == 'metrics' else 'a time of day'} or nothing.")
+            raise UserError(
+                f"artquant snapshots {command} takes {'a file, a push gateway' if command == 'metrics' else 'a time of day'} or nothing."
+            )
         (standing.metrics if command == "metrics" else standing.slo)(store, names)
         return 0
     needed = {"release": "the run", "forget": "the artworks"}.get(command)

@@ -4,30 +4,38 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, time
 from pathlib import Path
 
+from prometheus_client import pushadd_to_gateway
 from prometheus_client.core import GaugeMetricFamily, Metric
 from rich.console import Console
 from rich.table import Table
 
 from artquant.core.errors import UserError
-from artquant.progress.metrics import exposition, snapshot_numbers
-from artquant.progress.watch import replace_file
+from artquant.progress.metrics import exposition, registry_of, snapshot_numbers
+from artquant.progress.watch import PUSH_ERRORS, PUSH_SECONDS, cause, replace_file, resolved_address
 from artquant.results.clean import count_unneeded
 from artquant.results.objectives import DAYS, Objective, measured
 from artquant.results.snapshots import head
 from artquant.results.state import held_run_of, last_published, quiet_nights, unix_time, view_number
 from artquant.storage.store import Store
 
+_JOB = "artquant-probe"  # at the push gateway: what it says stands beside what the runs say
+
 
 def metrics(store: Store, names: list[str]) -> None:
-    """Print the output's metrics, or write them into the file that is named. Raises UserError."""
-    text = exposition(list(families_of(store)))
+    """Print the output's metrics, or give them to the file or the push gateway that is named. Raises UserError."""
+    collected = list(families_of(store))
     if not names:
-        print(text.decode(), end="")
-        return
-    try:
-        replace_file(Path(names[0]), text)
-    except OSError as error:
-        raise UserError(f"Cannot write {names[0]}: {error.strerror}.") from error
+        print(exposition(collected).decode(), end="")
+    elif names[0].startswith(("http://", "https://", "$")):
+        try:
+            pushadd_to_gateway(resolved_address(names[0]), _JOB, registry_of(lambda: collected), timeout=PUSH_SECONDS)
+        except PUSH_ERRORS as error:
+            raise UserError(f"The push gateway does not take the metrics: {cause(error)}.") from error
+    else:
+        try:
+            replace_file(Path(names[0]), exposition(collected))
+        except OSError as error:
+            raise UserError(f"Cannot write {names[0]}: {error.strerror}.") from error
 
 
 def families_of(store: Store) -> Iterator[Metric]:

@@ -22,7 +22,8 @@ from artquant.progress.counts import StageCount
 from artquant.progress.metrics import RunState, families, registry_of
 from artquant.storage.requests import REQUESTS
 
-_PUSH_SECONDS = 5.0
+PUSH_SECONDS = 5.0
+PUSH_ERRORS = (OSError, ValueError, KeyError, HTTPException)
 
 
 class RunWatch:
@@ -86,7 +87,7 @@ class RunWatch:
                 yield
             finally:
                 done.set()
-                thread.join(_PUSH_SECONDS + 1)
+                thread.join(PUSH_SECONDS + 1)
                 self.know(is_active=False)
                 out.renew()
                 self.port = None
@@ -118,8 +119,8 @@ class _Out:
         if self._spec.push_gateway:
             try:
                 address = resolved_address(self._spec.push_gateway)
-                pushadd_to_gateway(address, self._spec.job, self._registry, timeout=_PUSH_SECONDS)
-            except (OSError, ValueError, KeyError, HTTPException) as error:
+                pushadd_to_gateway(address, self._spec.job, self._registry, timeout=PUSH_SECONDS)
+            except PUSH_ERRORS as error:
                 self._trouble("The push gateway does not take the metrics", error)
 
     def _trouble(self, what: str, error: Exception) -> None:

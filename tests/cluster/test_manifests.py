@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from artquant.cli.help import JOBS
-from artquant.cli.main import spec_of
+from artquant.cli.main import main, spec_of
 from artquant.config import load_spec
 from artquant.core.errors import AnotherRun, Held, UserError
 from tests.cluster.manifests import CLUSTER, built, faults, of_kind, pods
@@ -97,13 +97,35 @@ def test_the_codes_that_must_not_be_retried_are_those_that_mean_so() -> None:
     night = import_night()
     no_use = {error.exit_code for error in (UserError, AnotherRun, Held)}
     assert set(night.NO_RETRY) == no_use
-    for cron in of_kind(SMALL, "CronJob"):
+    for cron in nights():
         spec = cron["spec"]["jobTemplate"]["spec"]
         (rule,) = (one for one in spec["podFailurePolicy"]["rules"] if one["action"] == "FailJob")
         assert set(rule["onExitCodes"]["values"]) == no_use
         assert rule["onExitCodes"]["containerName"] == spec["template"]["spec"]["containers"][0]["name"]
         assert spec["template"]["spec"]["restartPolicy"] == "Never", "a pod failure policy needs it"
     assert {job["spec"]["backoffLimit"] for job in of_kind(SMALL, "RayJob")} == {0}
+
+
+def nights() -> list[dict[str, Any]]:
+    """The schedules that make jobs."""
+    found = [one for one in of_kind(SMALL, "CronJob") if one["metadata"]["name"] != "artquant-probe"]
+    assert len(found) == len(JOBS)
+    return found
+
+
+def test_the_probe_reads_where_the_nights_write_and_tells_whom_they_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    (probe,) = (one for one in of_kind(SMALL, "CronJob") if one["metadata"]["name"] == "artquant-probe")
+    (settings,) = (one for one in of_kind(SMALL, "ConfigMap") if one["metadata"]["name"] == "artquant-settings")
+    score = yaml.safe_load(settings["data"]["score.yaml"])
+    (pod,) = pods(probe)
+    program, *arguments = pod["containers"][0]["command"]
+    assert (program, pod["serviceAccountName"]) == ("artquant", "artquant-read")
+    asked: list[tuple[str, str, list[str]]] = []
+    monkeypatch.setattr("artquant.cli.snapshots.act", lambda store, command, names: asked.append((store.uri, command, names)) or 0)
+    monkeypatch.setattr("artquant.cli.snapshots.as_trusted", lambda store: store)
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    assert main(arguments) == 0
+    assert asked == [(score["output"], "metrics", [score["watch"]["push_gateway"]])]
 
 
 def import_night() -> Any:
@@ -119,13 +141,14 @@ def import_night() -> Any:
 def test_applying_starts_nothing_and_one_schedule_is_awake() -> None:
     assert all(job["spec"]["suspend"] for job in of_kind(SMALL, "RayJob"))
     awake = [one["metadata"]["name"] for one in of_kind(SMALL, "CronJob", "RayCronJob") if not one["spec"]["suspend"]]
-    assert awake == ["artquant-score"]
+    assert sorted(awake) == ["artquant-probe", "artquant-score"]
     (operators,) = of_kind(SMALL, "RayCronJob")
     assert "suspend" not in operators["spec"]["jobTemplate"], "its jobs would wait for ever"
     (job,) = (one for one in of_kind(SMALL, "RayJob") if one["metadata"]["name"] == "artquant-score")
     assert operators["spec"]["jobTemplate"] | {"suspend": True} == job["spec"]
     for cron in of_kind(SMALL, "CronJob"):
         assert cron["spec"]["concurrencyPolicy"] == "Forbid" and cron["spec"]["startingDeadlineSeconds"] > 0
+    for cron in nights():
         (template,) = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"]
         assert template in {one["metadata"]["name"] for one in of_kind(SMALL, "RayJob")}
 
@@ -141,7 +164,7 @@ def test_pods_run_as_nobody_with_their_memory_and_disk_bounded_and_time_to_go() 
                 for resource in ("memory", "ephemeral-storage"):
                     assert limits[resource] == requests[resource]
                 assert box["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}} | (
-                    {"readOnlyRootFilesystem": True} if box["name"] == "night" else {}
+                    {"readOnlyRootFilesystem": True} if box["name"] in ("night", "probe") else {}
                 )
             for volume in pod.get("volumes", ()):
                 assert "emptyDir" not in volume or "sizeLimit" in volume["emptyDir"]

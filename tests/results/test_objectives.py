@@ -16,6 +16,7 @@ from artquant.results.objectives import Night, Objective, nights_of, objectives
 from artquant.results.snapshots import head
 from artquant.results.state import held_run_of, quiet_nights
 from artquant.storage.store import Store, open_store
+from tests.progress.test_watch import web
 from tests.results import nights
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -119,3 +120,9 @@ def test_a_probe_says_of_the_store_what_a_run_would(
     file = tmp_path / "probe.prom"
     assert main(["snapshots", "metrics", output.uri, str(file)]) == 0
     assert "artquant_last_success_timestamp_seconds" in file.read_text()
+    with web() as (address, asked):
+        assert main(["snapshots", "metrics", output.uri, address]) == 0
+    method, path, body = asked[-1]
+    assert (method, path) == ("POST", "/metrics/job/artquant-probe") and b"artquant_run_held 1.0" in body
+    assert main(["snapshots", "metrics", output.uri, address]) == 2, "nobody is there any more"
+    assert "push gateway does not take" in capsys.readouterr().err
