@@ -141,7 +141,7 @@ class Silent:
     def add(self) -> "Silent":
         return self
 
-    note = refuse = take_notes = snapshot = add
+    note = opens = doing = refuse = take_notes = snapshot = add
 
 
 def fetch_alone(source: Store, output: Store, plan_key: str, shards: list[int]) -> tuple[int, float]:

@@ -111,11 +111,14 @@ class ScoreStage(Stage[Batch, pa.Table]):
     def __init__(self, settings: ScoreSettings):
         super().__init__(scoring_stage(settings.critique), settings)
         with self.in_hand.holding(OPENING):
+            stage = scoring_stage(settings.critique)
+            settings.counter.opens.remote(stage, False)
             try:
                 self.engine = settings.open_engine()
             except RunFailed:  # it scored the golden set otherwise
-                settings.counter.refuse.remote(scoring_stage(settings.critique), socket.gethostname())
+                settings.counter.refuse.remote(stage, socket.gethostname())
                 raise
+            settings.counter.opens.remote(stage, True)
         self.settings = settings
         # An engine that dies of a full memory, as vLLM does, takes its process along: the next one begins with less.
         died = self.in_hand.num_out_of_memory

@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from artquant.core.format import rate
+from artquant.core.format import duration, rate
 from artquant.core.memory import peak_bytes
 from artquant.progress.counts import StageCount as StageCount
 from artquant.progress.counts import bucket_of
@@ -29,6 +29,7 @@ class ProgressCounter:
     def __init__(self) -> None:
         self.stages: dict[str, StageCount] = {}
         self.notes: list[str] = []
+        self.furthest: dict[str, int] = {}
 
     def add(
         self,
@@ -55,6 +56,14 @@ class ProgressCounter:
         for request, num in (requests or {}).items():
             count.requests[request] = count.requests.get(request, 0) + num
 
+    def opens(self, stage: str, is_open: bool) -> None:
+        """Note that an engine of the stage begins to open, or is open."""
+        self.furthest[stage] = max(self.furthest.get(stage, 0), 1 + is_open)
+
+    def doing(self, stage: str) -> str:
+        """Return what is done until the first rows come."""
+        return ("starting workers", "loading the model", "at the first batch")[self.furthest.get(stage, 0)]
+
     def note(self, text: str) -> None:
         """Note something that a person who watches should read."""
         self.notes.append(text)
@@ -78,6 +87,10 @@ class Counter(Protocol):
 
     @property
     def add(self) -> RemoteMethod: ...
+    @property
+    def opens(self) -> RemoteMethod: ...
+    @property
+    def doing(self) -> RemoteMethod: ...
     @property
     def note(self) -> RemoteMethod: ...
     @property
@@ -151,9 +164,10 @@ def _count(counter: Counter, stage: str) -> StageCount:
     return WATCH.see(ray.get(counter.snapshot.remote())).get(stage, StageCount())
 
 
-def _speed(count: StageCount) -> str:
+def _speed(counter: Counter, stage: str, count: StageCount) -> str:
+    """Return the rate, or what is done before there is one."""
     seconds = count.last_at - count.first_at
-    return f"{rate(count.num_rows / seconds)}/s" if seconds > 0 else "starting"
+    return f"{rate(count.num_rows / seconds)}/s" if count.num_rows and seconds > 0 else str(ray.get(counter.doing.remote(stage)))
 
 
 def _draw_bar(counter: Counter, total: int, stage: str, done: threading.Event) -> None:
@@ -168,12 +182,12 @@ def _draw_bar(counter: Counter, total: int, stage: str, done: threading.Event) -
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as display:
-        task = display.add_task(stage, total=total, speed="starting", rejected="")
+        task = display.add_task(stage, total=total, speed="", rejected="")
         while True:
             is_last = done.wait(0.5)
             count = _count(counter, stage)
             rejected = f"{count.num_rejected} rejected" if count.num_rejected else ""
-            display.update(task, completed=min(count.num_rows, total), speed=_speed(count), rejected=rejected)
+            display.update(task, completed=min(count.num_rows, total), speed=_speed(counter, stage, count), rejected=rejected)
             for note in ray.get(counter.take_notes.remote()):
                 display.console.print(note, markup=False, highlight=False)
             if is_last:
@@ -181,7 +195,7 @@ def _draw_bar(counter: Counter, total: int, stage: str, done: threading.Event) -
 
 
 def _print_lines(counter: Counter, total: int, stage: str, done: threading.Event) -> None:
-    printed_at = time.monotonic()
+    printed_at, said = time.monotonic(), ""
     while True:
         is_last = done.wait(1.0)
         for note in ray.get(counter.take_notes.remote()):
@@ -189,10 +203,11 @@ def _print_lines(counter: Counter, total: int, stage: str, done: threading.Event
         count = _count(counter, stage)
         if is_last:
             return
-        if time.monotonic() - printed_at < 10.0:
+        speed, seconds = _speed(counter, stage, count), count.last_at - count.first_at
+        is_news = not count.num_rows and speed != said
+        if time.monotonic() - printed_at < 10.0 and not is_news:
             continue
-        printed_at = time.monotonic()
-        seconds = count.last_at - count.first_at
+        printed_at, said = time.monotonic(), speed
         num_done = min(count.num_rows, total)  # work that was lost with a worker counts twice
-        left = f", about {seconds / count.num_rows * (total - num_done):.0f} s left" if count.num_rows and seconds else ""
-        print(f"{stage}: {num_done} of {total}, {_speed(count)}{left}", file=sys.stderr, flush=True)
+        left = f", about {duration(seconds / count.num_rows * (total - num_done))} left" if count.num_rows and seconds else ""
+        print(f"{stage}: {num_done:,} of {total:,}, {speed}{left}", file=sys.stderr, flush=True)
