@@ -45,13 +45,14 @@ def main(overrides: list[str]) -> int:
                 print(f"Nothing is due: {work.num_reused:,} artworks are described already.")
                 print(f"results  {spec.output}")
                 return 0
+            summary["run_id"] = work.intent.run_id
             try:
                 with running_ray():
                     described = run_describe(spec, players, collection, work)
             except KeyboardInterrupt as stop:
                 stop.args = ("Stopped. What was published before is current still; the same command goes on where this one stopped.",)
                 raise
-            summary |= {"status": "published", "run_id": described.run_id, "num_kept": described.num_kept, "tokens": described.tokens}
+            summary |= {"status": "published", "num_kept": described.num_kept, "tokens": described.tokens}
             print_described(described, spec, players, reopen)
     return 0
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 
 from artquant.agreement.wilson import wilson
 from artquant.cli.main import main
+from artquant.core.errors import RunFailed
 from tests.cli.conftest import Refused
 from tests.pipelines.describing import make_world
 
@@ -47,3 +49,17 @@ def test_a_sheet_that_a_person_filled_in_gives_the_agreement_with_its_interval(t
 def test_a_sheet_without_answers_is_turned_away(tmp_path: Path, refused: Refused):
     assert "has no answers: write yes or no" in refused(["sheet", sheet(tmp_path / "check.csv", [("yes", "")])])
     assert "cannot be read" in refused(["sheet", str(tmp_path / "none.csv")])
+
+
+def test_a_run_that_fails_is_named_to_its_hooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def no_ray() -> None:
+        raise RunFailed("Ray did not start.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("artquant.cli.local_ray.running_ray", no_ray)
+    world = make_world(tmp_path / "world")
+    places = [f"annotations.uri={world.root}/ratings.parquet", f"annotations.images={world.root}/art", f"output={world.root}/out"]
+    players = [f"{name}.{setting}" for name in ("generator", "judge") for setting in ("base_url=http://127.0.0.1:9/v1", "model=m")]
+    assert main(["describe", *places, *players, "run_id=tonight", f"watch.command=cat > {tmp_path}/heard"]) == 1
+    heard = json.loads((tmp_path / "heard").read_text())
+    assert (heard["status"], heard["run_id"], heard["message"]) == ("failed", "tonight", "Ray did not start.")
