@@ -137,8 +137,9 @@ def test_a_worker_that_dies_once_loses_and_doubles_nothing(
 
 
 def test_a_shard_is_stored_while_the_next_ones_are_scored(scorer: Scorer, source: Store, output: Store, small_shards: None) -> None:
+    """Shards are of eight, batches of four, and two tasks of one shard each are at work: after twenty pictures two shards are done."""
     folder = output.uri.removeprefix("file:")
-    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}), Patient(red=120, folder=folder))  # from the fourth shard of five
+    run = scorer.score(spec_for(source, output, engine={"batch_size": 4}), Patient(num=20, folder=folder))
     assert scores_of(run) == right_scores() and not run.rows("rejects")
 
 
