@@ -144,6 +144,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.around
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.distribution
+	@$(BIN)/python -m bench.step
 	@$(BIN)/python -m bench.tiny
 	@$(BIN)/python -m bench.explain
 	@$(BIN)/python -m bench.nights --artworks 1000000 10000000

@@ -27,9 +27,7 @@ from artquant.storage.budget import Budget
 from artquant.storage.requests import REQUESTS
 from tests.pipelines.engines import RED, RedEngine
 
-NOBODY: Any = SimpleNamespace(
-    add=SimpleNamespace(remote=lambda *given: None), note=SimpleNamespace(remote=lambda *given: None)
-)  # no progress is shown
+NOBODY: Any = SimpleNamespace(**{name: SimpleNamespace(remote=lambda *given: None) for name in ("add", "note", "opens")})  # nobody looks
 
 
 class Dataset:
@@ -157,7 +155,8 @@ class Told:
 
     def __init__(self) -> None:
         self.counter = ProgressCounter()
-        self.add, self.note, self.refuse = (SimpleNamespace(remote=getattr(self.counter, name)) for name in ("add", "note", "refuse"))
+        for name in ("add", "note", "opens", "refuse"):
+            setattr(self, name, SimpleNamespace(remote=getattr(self.counter, name)))
 
 
 def test_a_worker_that_scores_the_golden_set_otherwise_is_counted_by_its_node() -> None:
@@ -169,6 +168,7 @@ def test_a_worker_that_scores_the_golden_set_otherwise_is_counted_by_its_node() 
     with pytest.raises(RunFailed, match="off"):
         ScoreStage(ScoreSettings(batch_size=8, critique=True, review=ReviewSpec(), **given))
     assert told.counter.snapshot()["score and critique"].refused == {socket.gethostname(): 1}
+    assert told.counter.doing("score and critique") == "loading the model"
 
 
 def test_a_worker_whose_memory_is_full_says_so_counts_it_and_stays_with_smaller_batches() -> None:
@@ -181,7 +181,7 @@ def test_a_worker_whose_memory_is_full_says_so_counts_it_and_stays_with_smaller_
     made = pa.concat_tables(list(stage(block | {schema.PIXELS: np.full((16, 16, 16, 3), 128, np.uint8)})))
     assert made.num_rows == 16 and not any(made.column("reject_class").to_pylist())
     assert [num for num, _ in engine.calls] == [8, 4, *[2] * 8]
-    assert told.counter.snapshot()["score"].num_shrunk == 2
+    assert told.counter.snapshot()["score"].num_shrunk == 2 and told.counter.doing("score") == "at the first batch"
     assert told.counter.take_notes() == [
         "Memory does not hold 8 images at a time: this worker scores 2 from now on; engine.batch_size=2 spares the failed tries."
     ]
