@@ -62,7 +62,7 @@ class ProgressCounter:
 
     def doing(self, stage: str) -> str:
         """Return what is done until the first rows come."""
-        return ("starting workers", "loading the model", "at the first batch")[self.furthest.get(stage, 0)]
+        return ("starting", "loading the model", "at the first batch")[self.furthest.get(stage, 0)]
 
     def note(self, text: str) -> None:
         """Note something that a person who watches should read."""

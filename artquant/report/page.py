@@ -14,8 +14,8 @@ MAX_FILES = 40  # listed on the page; the manifest has them all
 _SECRETS = {  # what DuckDB needs to read of a store
     "s3://": "-- with a store of your own, add ENDPOINT 'host:port', URL_STYLE 'path'\n"
     "CREATE SECRET (TYPE s3, PROVIDER credential_chain);\n\n",
-    "az://": "CREATE SECRET (TYPE azure, PROVIDER credential_chain, ACCOUNT_NAME 'account');\n\n",
-    "gs://": "CREATE SECRET (TYPE gcs, KEY_ID 'HMAC key', SECRET 'its secret');\n\n",
+    "az://": "-- with your account's name\nCREATE SECRET (TYPE azure, PROVIDER credential_chain, ACCOUNT_NAME 'account');\n\n",
+    "gs://": "-- with a key and a secret of your own\nCREATE SECRET (TYPE gcs, KEY_ID 'HMAC key', SECRET 'its secret');\n\n",
 }
 _NOTES = {
     "best": "The highest scores.",
@@ -68,7 +68,7 @@ def _reject_class(findings: Findings, name: str, count: int) -> dict[str, object
 
 
 def _queries(report: RunReport) -> str:
-    """Return SQL that DuckDB runs unchanged, given the job's credentials; '' for a held run, and a failed one without rejects."""
+    """Return SQL that DuckDB runs, on S3 unchanged, given the job's credentials; '' for a held run, and a failed one without rejects."""
     root = unquote(urlsplit(report.output_uri).path) if report.output_uri.startswith("file:") else report.output_uri
     scores = _sql(root.rstrip("/") + "/scores/*/*/*.parquet")
     access = next((secret for scheme, secret in _SECRETS.items() if root.startswith(scheme)), "")

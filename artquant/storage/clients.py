@@ -15,7 +15,7 @@ from typing import Any
 
 from artquant.core.errors import UserError
 from artquant.storage.budget import BUDGET
-from artquant.storage.errors import BROKEN_OFF, Changed, classify, store_errors
+from artquant.storage.errors import BROKEN_OFF, NO_BUCKET, Changed, classify, store_errors
 from artquant.storage.local import Listed
 from artquant.storage.patience import PATIENCE_SECONDS
 from artquant.storage.requests import OK, REQUESTS
@@ -37,8 +37,7 @@ class Remote:
     files try again by themselves, a page or a part at a time; everything else is tried again by the caller."""
 
     is_remote = True
-    is_byte_ordered = False  # whether listings are known to come in byte order of the keys
-    is_offset_kept = False  # whether a listing that begins behind a key is known to do so
+    is_byte_ordered: bool | None = None  # whether listings come in byte order of the keys; None: they are taken from their beginning
     server: str
     connection_hint = "check the network"
 
@@ -124,7 +123,7 @@ class Remote:
         try:
             return etag_of(self._client(CONTROL_SECONDS).put(path, data, mode={"e_tag": f'"{etag}"'}, use_multipart=False))
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
+            if classify(error)[1] == NO_BUCKET:
                 raise
             raise Changed(path) from error
 
@@ -172,14 +171,13 @@ class Remote:
         last, num_broken = after or None, 0
         while True:
             try:
-                for found in self._client(_LIST_SECONDS, is_patient=True).list(root or None, offset=last, chunk_size=1000):
-                    page = found if self.is_offset_kept or not last else [meta for meta in found if meta["path"] > last]
+                for page in self._client(_LIST_SECONDS, is_patient=True).list(root or None, offset=last, chunk_size=1000):
                     yield page
                     last, num_broken = (page[-1]["path"] if page else last), 0
                 return
             except store_errors() as error:
                 num_broken += 1
-                if classify(error)[1] != BROKEN_OFF or num_broken > 8:  # in a row
+                if classify(error)[1] != BROKEN_OFF or num_broken > 8 or self.is_byte_ordered is None:  # in a row
                     raise
 
     def _is_object(self, path: str, etag: str = "") -> bool:

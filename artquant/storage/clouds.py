@@ -9,7 +9,7 @@ from typing import Any
 
 from artquant.core.errors import UserError
 from artquant.storage.clients import CONTROL_SECONDS, Remote, etag_of
-from artquant.storage.errors import Changed
+from artquant.storage.errors import NO_BUCKET, Changed, classify
 from artquant.storage.local import Listed
 
 _AZURE = "AZURE_STORAGE_ACCOUNT_NAME, and AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_KEY or a managed identity"
@@ -17,12 +17,15 @@ _GOOGLE = "GOOGLE_APPLICATION_CREDENTIALS, or run where a service account is att
 
 
 class Cloud(Remote):
-    """See :class:`Remote`. Unlike S3, these say of a key that is gone that it cannot be deleted, and have no empty parts in keys here."""
+    """See :class:`Remote`. In what order they list, and whether they begin behind a key, is not known of all their kinds (Azure's accounts
+    with folders, its emulator): each listing is taken whole, in whatever order, and is not gone on with where it breaks off."""
 
     def delete(self, paths: Sequence[str], attempt: int) -> None:
         try:
             super().delete(paths, attempt)
-        except FileNotFoundError:  # of one of them: the rest may be there still
+        except FileNotFoundError as error:  # unlike S3 for a key that is gone; the rest may be there still
+            if classify(error)[1] == NO_BUCKET:
+                raise
             for path in paths:
                 with suppress(FileNotFoundError):
                     super().delete([path], attempt)

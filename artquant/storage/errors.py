@@ -11,6 +11,7 @@ from artquant.core.schema import RejectClass
 
 NO_CONNECTION = "no connection"
 BROKEN_OFF = "the answer broke off"
+NO_BUCKET = "the bucket does not exist"
 _THROTTLES = {"SlowDown", "Throttling", "ThrottlingException", "RequestThrottled", "RequestLimitExceeded", "TooManyRequests"}
 _EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed"}
 _ABSENT = {
@@ -89,7 +90,7 @@ def classify(error: Exception) -> tuple[RejectClass, str]:
     if status == 429 or status >= 500 or code in _THROTTLES:  # some stores throttle with a 403
         return RejectClass.THROTTLED, f"the store is overloaded or failing ({detail})"
     if code in ("NoSuchBucket", "ContainerNotFound"):
-        return RejectClass.MISSING, "the bucket does not exist"
+        return RejectClass.MISSING, NO_BUCKET
     if isinstance(error, FileNotFoundError) or status == 404:
         return RejectClass.MISSING, "the object does not exist"
     if code in _EXPIRED:

@@ -19,8 +19,6 @@ from artquant.storage.requests import OK, REQUESTS
 class S3(Remote):
     """See :class:`Remote`."""
 
-    is_offset_kept = True
-
     def __init__(self, bucket: str):
         self.endpoint = endpoint_of_environment()
         self.server = self.endpoint or "Amazon S3"

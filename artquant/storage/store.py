@@ -125,7 +125,7 @@ class Store:
 
     @property
     def is_byte_ordered(self) -> bool | None:
-        """Whether listings are known to come in byte order of the keys; None for a disk, which is walked from its beginning."""
+        """Whether listings are known to come in byte order of the keys; None for those that are listed from their beginning."""
         return getattr(self._backend, "is_byte_ordered", None)
 
     def list(self, prefix: str = "", after: str = "") -> Iterator[ObjectInfo]:

@@ -59,7 +59,7 @@ def test_the_words_tell_what_is_done_until_the_first_rows_and_then_how_fast(monk
 
     stages._print_lines(here, 12_000, "score", Script(nothing, nothing, loads, nothing, is_open, scored))  # type: ignore[arg-type]
     assert capsys.readouterr().err.splitlines() == [
-        "score: 0 of 12,000, starting workers",
+        "score: 0 of 12,000, starting",
         "score: 0 of 12,000, loading the model",
         "score: 0 of 12,000, at the first batch",
         "score: 3,000 of 12,000, 150/s, about 1 min 00 s left",

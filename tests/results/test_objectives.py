@@ -125,4 +125,5 @@ def test_a_probe_says_of_the_store_what_a_run_would(
     method, path, body = asked[-1]
     assert (method, path) == ("POST", "/metrics/job/artquant-probe") and b"artquant_run_held 1.0" in body
     assert main(["snapshots", "metrics", output.uri, address]) == 2, "nobody is there any more"
-    assert "push gateway does not take" in capsys.readouterr().err
+    assert main(["snapshots", "metrics", output.uri, "$NO_SUCH_GATEWAY"]) == 2
+    assert capsys.readouterr().err.count("push gateway does not take") == 2
