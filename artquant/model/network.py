@@ -87,6 +87,8 @@ class Network(nn.Module):
 class PlainTokenizer:
     """A `tokenizer.json` with the names that transformers' tokenizers have."""
 
+    bos_token = _TOKENS["bos_token"]
+
     def __init__(self, folder: Path):
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.unk_token_id, self.bos_token_id, self.eos_token_id = (self.tokenizer.token_to_id(token) for token in _TOKENS.values())

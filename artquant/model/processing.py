@@ -144,9 +144,8 @@ class MPLUGOwl2Processor(Prompting, ProcessorMixin):
         add_special_tokens: bool = True,
         **options: Any,
     ) -> dict[str, Any]:
-        rows = [self.expand(self.tokenize(text)) for text in texts]
-        if not add_special_tokens:
-            rows = [row[1:] for row in rows]
+        tokenize = self.tokenize if add_special_tokens else self.tokenize_as_written
+        rows = [self.expand(tokenize(text)) for text in texts]
         if truncation and max_length is not None:
             if any(self.image_token_index in row[max_length:] for row in rows):
                 raise ValueError(f"max_length={max_length} would cut an image, which takes {self.num_image_tokens} tokens: allow more")

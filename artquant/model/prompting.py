@@ -27,13 +27,20 @@ class Prompting:
         """Return the token ids of one prompt, with one `image_token_index` per image.
 
         The prompt is split at the placeholder and each piece is tokenised on its own, with SentencePiece's leading space; only the first
-        piece has the begin-of-sequence token.
+        piece has the begin-of-sequence token, which the prompt may spell.
         """
         ids = [self.tokenizer.bos_token_id]
-        for i, piece in enumerate(prompt.split(IMAGE_PLACEHOLDER)):
+        for i, piece in enumerate(prompt.removeprefix(self.tokenizer.bos_token).split(IMAGE_PLACEHOLDER)):
             ids += [self.image_token_index] if i else []
             ids += self.tokenize_text(piece) if piece else []
         return ids
+
+    def tokenize_as_written(self, text: str) -> list[int]:
+        """Return the token ids of text that goes on from other text or spells its begin-of-sequence token: nothing goes before it."""
+        if text.startswith(self.tokenizer.bos_token):
+            return self.tokenize(text)
+        first, image, others = text.partition(IMAGE_PLACEHOLDER)
+        return [*self.tokenizer.encode(first, add_special_tokens=False), *self.tokenize(image + others)[1:]]
 
     def tokenize_text(self, text: str) -> list[int]:
         """Return the token ids of one piece of text that follows the start or an image; `</s>` in it is the end token."""

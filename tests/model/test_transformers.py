@@ -7,8 +7,10 @@ import copy
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from transformers import AutoModel, Trainer, TrainingArguments, pipeline
+from trl import SFTConfig, SFTTrainer
 
 from artquant.model import MPLUGOwl2LlamaForCausalLM, MPLUGOwl2Model, MPLUGOwl2Processor
 from tests.checkpoints import save_random_checkpoint
@@ -153,6 +155,28 @@ def test_trainer_learns_the_same_from_a_batch_and_from_its_pieces(folder, proces
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
+def test_a_step_of_trl_learns_answers_as_the_engines_give_them(folder, model, processor, tmp_path):
+    """Its collator asks for no begin-of-sequence token, and tokenises an answer apart from its prompt."""
+    said = ["good", "a rather poor painting, and long"]
+    prompt = [{"role": "user", "content": "How good is it?"}]
+    rows = [{"prompt": prompt, "completion": [{"role": "assistant", "content": say}], "images": [picture(0)]} for say in said]
+    options = SFTConfig(
+        str(tmp_path), max_steps=2, learning_rate=1e-3, logging_steps=1, max_length=None, report_to=[], use_cpu=True, bf16=False,
+        save_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = SFTTrainer(model, options, train_dataset=Dataset.from_list(rows), processing_class=processor)
+    batch = trainer.data_collator([dict(row) for row in trainer.train_dataset])
+    asked = processor.tokenize("USER: <|image|>\nHow good is it? ASSISTANT:")
+    for ids, mask, labels, answer in zip(batch["input_ids"], batch["attention_mask"].bool(), batch["labels"], said, strict=True):
+        learnt = processor.encode_answer(PROMPTS[0], f" {answer}</s>")[len(processor.encode_answer(PROMPTS[0])) :]
+        assert labels[labels != -100].tolist() == learnt
+        assert [id for id in ids[mask].tolist() if id != processor.image_token_id] == [id for id in asked if id >= 0] + learnt
+    before = model.lm_head.weight.detach().clone()
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[1] < losses[0] and not torch.equal(model.lm_head.weight, before)
+
+
 def conversation(answer=None):
     turns = [{"role": "user", "content": [{"type": "image", "image": picture(0)}, {"type": "text", "text": "How good is it?"}]}]
     return turns if answer is None else [*turns, {"role": "assistant", "content": answer}]
@@ -163,7 +187,7 @@ def test_a_chat_template_takes_contents_as_texts_and_as_lists(processor):
     assert said.endswith("ASSISTANT: good</s>")
     assert processor.apply_chat_template(conversation([{"type": "text", "text": "good"}]), tokenize=False) == said
     with_system = [{"role": "system", "content": "Be kind."}, *conversation()]
-    assert processor.apply_chat_template(with_system, tokenize=False).startswith("Be kind. USER: <|image|>")
+    assert processor.apply_chat_template(with_system, tokenize=False).startswith("<s>Be kind. USER: <|image|>")
     with pytest.raises(Exception, match="holds text and images, not video"):
         processor.apply_chat_template([{"role": "user", "content": [{"type": "video"}]}], tokenize=False)
 
