@@ -165,7 +165,7 @@ def report_fields(compared: Compared, spec: EvaluateSpec) -> dict[str, Any]:
         "pit": held_out.pit(compared.probabilities, compared.ratings),
         "spread": [(float(s), float(r)) for s, r in zip(std, raters, strict=True) if math.isfinite(r)],
         OPEN_SET_MASS: compared.scores.column(OPEN_SET_MASS).to_pylist(),
-        "subgroups": evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human),
+        "subgroups": evaluation.subgroups(compared.columns(spec.subgroups), compared.predicted, compared.human, spec.bootstrap_rounds),
     }
 
 

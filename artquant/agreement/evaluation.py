@@ -29,12 +29,14 @@ class CalibrationBin(NamedTuple):
 
 
 class Subgroup(NamedTuple):
-    """The artworks that have `value` in an annotation `column`."""
+    """The artworks that have `value` in an annotation `column`; the limits are those of the 95 % interval of their SRCC."""
 
     column: str
     value: str
     num: int
     srcc: float
+    srcc_low: float
+    srcc_high: float
     plcc: float
     mae: float
 
@@ -104,16 +106,17 @@ def telling_columns(columns: Mapping[str, Sequence[str | None]]) -> list[str]:
     return [name for name, column in columns.items() if 2 <= len(values[name]) <= min(MAX_VALUES, len(column) // 2)]
 
 
-def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, human: np.ndarray) -> list[Subgroup]:
+def subgroups(columns: Mapping[str, Sequence[object]], predicted: np.ndarray, human: np.ndarray, rounds: int = 1000) -> list[Subgroup]:
     """Return a row per column and value, in the columns' order, larger groups first. Correlations of fewer than three artworks are nan."""
+    unknown = Interval(math.nan, math.nan, math.nan)
     groups = []
     for column, cells in columns.items():
         labels = np.array([NOT_SAID if cell is None else str(cell) for cell in cells], dtype=object)
         parts = {value: np.flatnonzero(labels == value) for value in sorted(set(labels))}
         for value, rows in sorted(parts.items(), key=lambda part: -len(part[1])):
             x, y = predicted[rows], human[rows]
-            srcc, plcc = (metrics.srcc(x, y), metrics.plcc(x, y)) if len(rows) > 2 else (math.nan, math.nan)
-            groups.append(Subgroup(column, value, len(rows), srcc, plcc, metrics.mae(x, y)))
+            srcc, plcc = (metrics.bootstrap(metrics.srcc, x, y, rounds), metrics.plcc(x, y)) if len(rows) > 2 else (unknown, math.nan)
+            groups.append(Subgroup(column, value, len(rows), *srcc, plcc, metrics.mae(x, y)))
     return groups
 
 

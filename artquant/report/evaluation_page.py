@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -50,7 +49,7 @@ def render_evaluation(report: EvaluationReport) -> str:
         groups=_groups(report.subgroups[:MAX_SUBGROUPS]),
         terms=_terms(report.theory) if report.theory else [],
         misses=[(miss, _scores(miss, scale)) for miss in report.misses],
-        dot=lambda value: intervals.range_of(Interval(value, math.nan, math.nan), _least(report.subgroups), 1.0),
+        bar=lambda group: intervals.range_of(Interval(group.srcc, group.srcc_low, group.srcc_high), _least(report.subgroups), 1.0),
     )
 
 
@@ -127,7 +126,7 @@ def _groups(subgroups: Sequence[Subgroup]) -> list[tuple[str, list[Subgroup]]]:
 
 
 def _least(subgroups: Sequence[Subgroup]) -> float:
-    return -1.0 if any(group.srcc < 0 for group in subgroups) else 0.0
+    return -1.0 if any(min(group.srcc, group.srcc_low) < 0 for group in subgroups) else 0.0
 
 
 def _scores(miss: Miss, scale: Axis) -> Markup:

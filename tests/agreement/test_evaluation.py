@@ -81,6 +81,16 @@ def test_subgroups_are_measured_each_by_itself_and_none_is_lost():
     assert groups[3].plcc == pytest.approx(metrics.plcc(predicted[1::2], human[1::2]))
 
 
+def test_a_small_subgroup_has_a_wide_interval():
+    random = np.random.default_rng(3)
+    human = random.uniform(1, 10, 220)
+    predicted, size = human + random.normal(0, 3, 220), np.repeat(["large", "small"], [200, 20])
+    large, small = evaluation.subgroups({"size": size.tolist()}, predicted, human, rounds=200)
+    assert large.srcc_low < large.srcc < large.srcc_high and small.srcc_low < small.srcc < small.srcc_high
+    assert small.srcc_high - small.srcc_low > 2 * (large.srcc_high - large.srcc_low)
+    assert (large.srcc, large.srcc_low, large.srcc_high) == metrics.bootstrap(metrics.srcc, predicted[:200], human[:200], rounds=200)
+
+
 def test_the_worst_misses_come_first():
     human, predicted = np.array([5.0, 5.0, 5.0, 5.0]), np.array([5.5, 1.0, 9.0, 7.0])
     assert evaluation.worst(predicted, human, 3).tolist() == [1, 2, 3]

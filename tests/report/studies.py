@@ -150,10 +150,10 @@ def evaluation(num: int = 412, **changes: object) -> EvaluationReport:
         "spread": list(zip(predicted_std.tolist(), raters_std.tolist(), strict=True)),
         "open_set_mass": random.beta(40, 2, num).tolist(),
         "subgroups": [
-            Subgroup("style", "impressionism", 130, 0.88, 0.90, 0.61),
-            Subgroup("style", "abstract", 44, 0.71, 0.74, 0.93),
-            Subgroup("style", "(none)", 2, float("nan"), float("nan"), 0.4),
-            Subgroup("country", "Japan", 61, 0.84, 0.85, 0.7),
+            Subgroup("style", "impressionism", 130, 0.88, 0.83, 0.92, 0.90, 0.61),
+            Subgroup("style", "abstract", 44, 0.71, 0.52, 0.84, 0.74, 0.93),
+            Subgroup("style", "(none)", 2, *[float("nan")] * 4, 0.4),
+            Subgroup("country", "Japan", 61, 0.84, 0.75, 0.9, 0.85, 0.7),
         ],
         "theory": Theory(
             200,
@@ -224,7 +224,7 @@ def hostile_evaluation(text: str) -> EvaluationReport:
         30,
         **dict.fromkeys(("run_id", "model_id", "model_digest", "engine", "split"), text),
         metrics={text: Interval(0.5, 0.4, 0.6)},
-        subgroups=[Subgroup(text, text, 3, 0.1, 0.1, 0.1)],
+        subgroups=[Subgroup(text, text, 3, *[0.1] * 5)],
         misses=[Miss(text, 1.0, 2.0, painting(1)), Miss(text, 1.0, 2.0, None)],
         config={text: [text]},
     )
