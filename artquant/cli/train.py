@@ -9,6 +9,7 @@ from artquant.cli.settings import load_job_spec, split_config
 from artquant.cli.upload import check_reachable
 from artquant.config import ResolvedTrainSpec, TrainSpec, read_document, resolved
 from artquant.core.errors import UserError
+from artquant.core.schema import LEVELS
 
 if TYPE_CHECKING:
     from artquant.engines.recipe import EngineRecipe
@@ -96,6 +97,8 @@ def parent_of(spec: TrainSpec) -> "Checkpoint | None":
 
     checkpoint = open_checkpoint(spec.model, spec.base)
     check_usable(checkpoint)
+    if checkpoint.prompts.words != LEVELS or checkpoint.prompts.written_score:
+        raise UserError(f"{spec.model} says its scores in words of its own, and training teaches the five levels: it can score, not learn.")
     if not checkpoint.is_mplug_owl2:
         check_backbone(spec, checkpoint)
     return checkpoint

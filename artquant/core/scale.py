@@ -37,6 +37,16 @@ class Scale:
         """The mean distance between neighbouring levels."""
         return (self.high - self.low) / (len(self.values) - 1)
 
+    def shares(self, scores: np.ndarray) -> np.ndarray:
+        """Share out (N,) scores between the two nearest levels each: (N, 5) float64 whose expectations they are.
+
+        Raises ValueError outside the scale.
+        """
+        x, rising = np.asarray(scores, np.float64), np.asarray(self.values[::-1])
+        if not np.all((x >= self.low) & (x <= self.high)):
+            raise ValueError(f"scores must lie within {self.low:g}..{self.high:g}")
+        return np.stack([np.interp(x, rising, one_level) for one_level in np.eye(len(rising))[::-1]], axis=1)
+
     def level(self, score: np.ndarray) -> np.ndarray:
         """Return the hard level of each score: the worst level whose value is not below it. `Scale().level(3.6)` is 'fair'."""
         rising = np.asarray(self.values[::-1][:-1])

@@ -1,5 +1,6 @@
 """What pipelines and tests program against; the engines themselves are imported where they are used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -22,7 +23,7 @@ class Assessment:
     probabilities (B, 5) float64, closed set, best level first; open_set_mass (B,) float64: the five levels' share of the full softmax;
     critiques: B dicts of part -> text, or None where none was asked for; critique_statuses: `CritiqueStatus` each; an engine
     itself knows ok, truncated and not_requested; domain_distance (B,) float64: as `artquant.engines.domain` has it, None where the model
-    or the engine does not tell.
+    or the engine does not tell; failures: where a row has no score (its probabilities are nan), why, in words.
     """
 
     probabilities: np.ndarray
@@ -30,6 +31,7 @@ class Assessment:
     critiques: list[dict[str, str] | None] = field(default_factory=list)
     critique_statuses: list[str] = field(default_factory=list)
     domain_distance: np.ndarray | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
 
 
 class Engine(Protocol):

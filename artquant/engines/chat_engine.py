@@ -3,6 +3,7 @@
 Prompts are as long for one image as for any other, so there is no padding, and an image's answer does not depend on its batch.
 """
 
+import hashlib
 import inspect
 from typing import Any, Self
 
@@ -10,10 +11,11 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
-from artquant.core.prompts import Prompts
+from artquant.core.prompts import Prompts, WrittenScore
 from artquant.core.schema import CRITIQUE_PARTS
 from artquant.engines import FREQUENCY_PENALTY, MIN_TOKENS, Assessment, Critiques
 from artquant.engines.torch_engine import read_levels
+from artquant.engines.written import read_number, summarise
 from artquant.model.chat import ChatProcessor, can_take
 from artquant.model.checkpoint import Checkpoint
 
@@ -40,7 +42,9 @@ class ChatEngine:
         self.device, self.dtype = model.device, model.dtype
         self.scale = prompts.scale
         self.image_size = processor.image_size
-        self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
+        if not prompts.written_score:
+            self.level_ids = torch.tensor(processor.level_token_ids(prompts.score, prompts.words), device=self.device)
+            self.shares = self.scale.shares(np.array(prompts.word_values))
         tokenizer, end_ids = processor.tokenizer, model.generation_config.eos_token_id
         ends = {tokenizer.eos_token_id, *(end_ids if isinstance(end_ids, list) else [end_ids])} - {None}
         self.end_ids = sorted(ends)
@@ -59,19 +63,43 @@ class ChatEngine:
     @torch.inference_mode()
     def assess(self, pixels: np.ndarray, critique: bool = False) -> Assessment:
         batch, seen = len(pixels), self._look(pixels)
-        last = {"logits_to_keep": 1} if can_take(self.model, "logits_to_keep") else {}
-        logits = self.model(**self._ask(self.prompts.score, batch), **seen, **last, use_cache=False).logits[:, -1]
-        result = Assessment(*read_levels(logits, self.level_ids), [None] * batch, ["not_requested"] * batch)
+        if self.prompts.written_score:
+            probabilities, mass, failures = self._written(pixels, self.prompts.written_score)
+        else:
+            last = {"logits_to_keep": 1} if can_take(self.model, "logits_to_keep") else {}
+            logits = self.model(**self._ask(self.prompts.score, batch), **seen, **last, use_cache=False).logits[:, -1]
+            (words, mass), failures = read_levels(logits, self.level_ids), {}
+            probabilities = words @ self.shares
+        result = Assessment(probabilities, mass, [None] * batch, ["not_requested"] * batch, failures=failures)
         if critique:
             result.critiques, result.critique_statuses = self._critique(seen, batch)
         return result
+
+    def _written(self, pixels: np.ndarray, asked: WrittenScore) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        """Let the model write each picture's score, and read it: probabilities (B, 5), the share of answers that could be read (B,), and
+        why a picture has no score. A picture seeds its own answers, so that they depend on nothing else."""
+        sampling = {"do_sample": True, "temperature": asked.temperature, "top_k": 0} if asked.samples > 1 else {}
+        rows, failures = [], {}
+        for number, picture in enumerate(pixels):
+            seen = self._look(np.repeat(picture[None], asked.samples, 0))
+            seed = int.from_bytes(hashlib.sha256(picture.tobytes()).digest()[:7])
+            with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+                torch.manual_seed(seed)
+                texts = self._answer(self.prompts.score, seen, asked.samples, {"max_new_tokens": asked.max_tokens, **sampling})
+            read = [read_number(text, self.scale, is_whole) for text, is_whole in texts]
+            probabilities, share, why = summarise(read, self.scale)
+            rows.append((probabilities, share))
+            if why:
+                failures[number] = f"{why}; the first: {texts[0][0][:100]!r}"
+        return np.array([row for row, _ in rows]), np.array([share for _, share in rows]), failures
 
     @torch.inference_mode()
     def rewrite(self, pixels: np.ndarray) -> Critiques:
         return self._critique(self._look(pixels), len(pixels), min(MIN_TOKENS, self.prompts.max_critique_tokens), is_penalised=True)
 
     def _critique(self, seen: dict[str, Any], batch: int, min_new_tokens: int | None = None, is_penalised: bool = False) -> Critiques:
-        texts = {part: self._answer(self.prompts.critique[part], seen, batch, min_new_tokens, is_penalised) for part in CRITIQUE_PARTS}
+        changes: dict[str, Any] = {"min_new_tokens": min_new_tokens} if min_new_tokens else {}
+        texts = {part: self._answer(self.prompts.critique[part], seen, batch, changes, is_penalised) for part in CRITIQUE_PARTS}
         critiques: list[dict[str, str] | None] = [{part: texts[part][image][0] for part in CRITIQUE_PARTS} for image in range(batch)]
         is_whole = [all(texts[part][image][1] for part in CRITIQUE_PARTS) for image in range(batch)]
         return critiques, ["ok" if whole else "truncated" for whole in is_whole]
@@ -97,14 +125,13 @@ class ChatEngine:
         return self.processor.tokens(ids, torch.ones_like(ids, dtype=torch.bool))
 
     def _answer(
-        self, prompt: str, seen: dict[str, Any], batch: int, min_new_tokens: int | None, is_penalised: bool
+        self, prompt: str, seen: dict[str, Any], batch: int, changes: dict[str, Any], is_penalised: bool = False
     ) -> list[tuple[str, bool]]:
-        """Decode greedily; return the text for each image, and whether it ended within `max_critique_tokens`."""
+        """Decode, greedily but for `changes`; return the text for each image, and whether it ended within its tokens."""
         asked = self._ask(prompt, batch)
         start = asked["input_ids"].shape[1]
-        changes: dict[str, Any] = {"min_new_tokens": min_new_tokens} if min_new_tokens else {}
         if is_penalised:
-            changes["logits_processor"] = LogitsProcessorList([_FrequencyPenalty(start)])
+            changes = changes | {"logits_processor": LogitsProcessorList([_FrequencyPenalty(start)])}
         rows = self.model.generate(**asked, **seen, **changes)[:, start:].tolist()
         answers = []
         for row in rows:

@@ -9,6 +9,8 @@ from artquant.core.schema import CritiqueStatus, RejectClass
 from artquant.engines import Assessment, Critic, Engine
 from artquant.engines.critique_checks import status_of
 
+_NOT_FINITE = "the engine's probabilities are not finite"
+
 
 class BatchLimit:
     """How many images of one call the device's memory holds. It only falls: what did not fit once would fail, and be computed twice, in
@@ -79,7 +81,7 @@ def _halve(assess: Callable[[np.ndarray], Assessment], pixels: np.ndarray, limit
         return _halve(assess, pixels[:middle], limit) + _halve(assess, pixels[middle:], limit)
     finite = np.isfinite(assessment.probabilities).all(1) & np.isfinite(assessment.open_set_mass)
     return [
-        (assessment, row) if finite[row] else Reject(RejectClass.BAD_SCORES, "the engine's probabilities are not finite")
+        (assessment, row) if finite[row] else Reject(RejectClass.BAD_SCORES, assessment.failures.get(row, _NOT_FINITE))
         for row in range(len(pixels))
     ]
 

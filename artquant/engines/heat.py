@@ -37,7 +37,7 @@ def heat_maps(engine: TorchEngine, pixels: np.ndarray, texts: Mapping[str, str])
     """
     questions = {SCORE: (engine.prompts.score, "")}
     questions |= {part: (engine.prompts.critique[part], f" {texts[part]}") for part in CRITIQUE_PARTS if texts.get(part)}
-    values = torch.tensor(engine.scale.values, dtype=torch.float64, device=engine.device)
+    values = torch.tensor(engine.prompts.word_values, dtype=torch.float64, device=engine.device)
     return {name: _heat(engine, pixels, prompt, answer, values) for name, (prompt, answer) in questions.items()}
 
 

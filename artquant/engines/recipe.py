@@ -132,7 +132,10 @@ def check_usable(checkpoint: Checkpoint) -> None:
 
         quieten_transformers()
         processor, prompts = checkpoint.load_processor(), checkpoint.prompts
-        processor.level_token_ids(prompts.score)
+        if prompts.written_score is None:
+            processor.level_token_ids(prompts.score, prompts.words)
+        elif checkpoint.is_mplug_owl2:
+            raise ValueError("it cannot be asked for a written score: that is for other backbones than mPLUG-Owl2")
         model, missing = checkpoint.load_skeleton()
         if model.config.is_encoder_decoder or not model.can_generate():
             raise ValueError(f"{checkpoint.backbone!r} does not go on with a text, as scores and critiques need it")

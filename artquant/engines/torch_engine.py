@@ -37,7 +37,7 @@ class StaticPrompts:
 
 
 def read_levels(logits: torch.Tensor, level_ids: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Read (B, vocabulary) logits where the level is due as closed-set probabilities (B, 5) and open-set mass (B,), float64.
+    """Read (B, vocabulary) logits where the level is due as closed-set probabilities (B, words) and open-set mass (B,), float64.
 
     The mass needs the whole row: one position per image, 0.01 % of the work at full size.
     """
@@ -58,7 +58,8 @@ class TorchEngine:
         self.config: Any = self.model.config
         self.scale = prompts.scale
         self.image_size: int = self.config.visual_config.visual_model.image_size
-        self.level_ids = torch.tensor(processor.level_token_ids(prompts.score), device=self.device)
+        self.level_ids = torch.tensor(processor.level_token_ids(prompts.score, prompts.words), device=self.device)
+        self.shares = self.scale.shares(np.array(prompts.word_values))
         self.score_prompt = self._compute([prompts.score])
         self.domain = domain
         if domain:
@@ -95,7 +96,8 @@ class TorchEngine:
     def _score(self, features: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         cache, _ = self._start(self.score_prompt, features, room=0)
         logits = self._answer(self.score_prompt, features, cache, attention_mask=None)
-        return read_levels(logits, self.level_ids)
+        probabilities, mass = read_levels(logits, self.level_ids)
+        return probabilities @ self.shares, mass
 
     def _critique(self, features: torch.Tensor, penalty: float = 0.0, min_tokens: int = 0) -> Critiques:
         """Decode the critique's parts of all images greedily in one batch of 3 B rows: row = part * B + image.

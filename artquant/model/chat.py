@@ -2,6 +2,7 @@
 
 import inspect
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from transformers.models.auto.processing_auto import PROCESSOR_MAPPING_NAMES
 from transformers.utils import is_torchvision_available
 
 from artquant.core.prompts import Prompts, turns
+from artquant.core.schema import LEVELS
 from artquant.model.levels import level_token_ids
 
 _DEFAULT_SIZE = 448  # pixels a side, where a checkpoint takes pictures of any size: what ArtQuant was published with
@@ -104,9 +106,9 @@ class ChatProcessor:
             self.ids[prompt] = self._process(prompt, blank)["input_ids"][0].tolist()
         return self.ids[prompt]
 
-    def level_token_ids(self, prompt: str) -> list[int]:
+    def level_token_ids(self, prompt: str, levels: Sequence[str] = LEVELS) -> list[int]:
         """Do as :func:`artquant.model.levels.level_token_ids`, after `prompt`."""
-        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
+        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id, levels)
 
     def pictures(self, pixels: np.ndarray) -> dict[str, Any]:
         """Convert (B, S, S, 3) uint8 to what a forward pass needs for the pictures of B prompts, one each."""

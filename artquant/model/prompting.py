@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from artquant.core.prompts import IMAGE_PLACEHOLDER
+from artquant.core.schema import LEVELS
 from artquant.model.levels import level_token_ids
 
 
@@ -54,9 +55,9 @@ class Prompting:
         """Return the token ids of a whole prompt, including the image's; they end with `encode_answer(prompt)`."""
         return self.expand(self.tokenize(prompt))
 
-    def level_token_ids(self, prompt: str) -> list[int]:
+    def level_token_ids(self, prompt: str, levels: Sequence[str] = LEVELS) -> list[int]:
         """Do as :func:`artquant.model.levels.level_token_ids`, after `prompt`."""
-        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id)
+        return level_token_ids(partial(self.encode_answer, prompt), self.tokenizer.unk_token_id, levels)
 
     def decode_answer(self, ids: Sequence[int]) -> str:
         """Decode generated ids up to their end token, if there is one."""

@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 
 import pytest
 
-from artquant.core.prompts import FILE_NAME, IMAGE_PLACEHOLDER, Prompts
+from artquant.core.prompts import FILE_NAME, IMAGE_PLACEHOLDER, Prompts, WrittenScore
 from artquant.core.schema import CRITIQUE_PARTS
 from tests.reference import document, needs_reference
 
 OTHERS = {
+    "score_words": {"low": 2.0, "high": 3.0},
     "score": f"USER: {IMAGE_PLACEHOLDER} How good is “it”? ASSISTANT: The quality is",
     "critique": {part: f"USER: Say {part}. {IMAGE_PLACEHOLDER} Go on:" for part in CRITIQUE_PARTS},
     "level_values": (5.0, 4.0, 3.0, 2.0, 1.0),
@@ -35,10 +36,11 @@ def test_a_folder_without_prompts_has_the_published_ones(tmp_path):
 
 
 def test_the_digest_changes_with_every_field_that_is_asked_when_a_model_scores():
-    assert OTHERS.keys() == {field.name for field in fields(Prompts)} - {"comment"}
+    written = replace(Prompts(), written_score=WrittenScore())  # the others have score words, and nobody has both
+    assert OTHERS.keys() == {field.name for field in fields(Prompts)} - {"comment", "written_score"}
     assert replace(Prompts(), comment="USER: Your comment?<|image|> ASSISTANT:").digest == Prompts().digest
     digests = {replace(Prompts(), **{name: value}).digest for name, value in OTHERS.items()}
-    assert len(digests | {Prompts().digest}) == len(OTHERS) + 1
+    assert len(digests | {Prompts().digest, written.digest}) == len(OTHERS) + 2
 
 
 def test_the_digest_changes_with_one_character_of_one_part():

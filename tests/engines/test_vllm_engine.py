@@ -184,7 +184,8 @@ def other_config(**kwargs: Any):
 
 
 def test_random_weights_of_another_shape_agree_too(vllm: VllmWorker, tmp_path: Path) -> None:
-    folder = save_random_checkpoint(tmp_path / "model", other_config(), seed=3, scale=4.0, max_critique_tokens=24)
+    words = {"sea": 1.0, "dusk": 2.2, "blue": 4.9, "calm": 7.0, "soft": 8.1, "grey": 10.0}
+    folder = save_random_checkpoint(tmp_path / "model", other_config(), seed=3, scale=4.0, max_critique_tokens=24, score_words=words)
     engine = TorchEngine.load(Checkpoint.open(str(folder)))
     pixels = noise(24, engine.image_size)
     expected = engine.assess(pixels, critique=True)

@@ -106,7 +106,12 @@ def test_an_evaluation_of_nothing_says_so_in_every_section():
 
 def test_the_tables_hold_the_evaluation_s_numbers():
     text = text_of(render_evaluation(studies.evaluation()))
-    for words in ("KRCC 0.689 0.667 to 0.709", "abstract 44 0.710 0.520 to 0.840 0.740 0.93", "(none) 2 – – to – – 0.40", "80 % ± 0.93 78.0 %"):
+    for words in (
+        "KRCC 0.689 0.667 to 0.709",
+        "abstract 44 0.710 0.520 to 0.840 0.740 0.93",
+        "(none) 2 – – to – – 0.40",
+        "80 % ± 0.93 78.0 %",
+    ):
         assert words in text
     rows = ("picture about score 0.710 0.680 to 0.740 0.020", "texts about score 0.440", "texts, levels masked 0.060 -0.010 to 0.120 0.040")
     places = [text.index(row.replace("-", minus)) for row in rows for minus in "−-" if row.replace("-", minus) in text]

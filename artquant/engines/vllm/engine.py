@@ -38,7 +38,8 @@ class VllmEngine:
         processor, config = MPLUGOwl2Processor.from_pretrained(checkpoint.base_folder), checkpoint.load_config()
         self.prompts = checkpoint.prompts
         self.processor, self.scale, self.image_size = processor, self.prompts.scale, checkpoint.image_size
-        self.level_ids: list[int] = processor.level_token_ids(self.prompts.score)
+        self.level_ids: list[int] = processor.level_token_ids(self.prompts.score, self.prompts.words)
+        self.shares = self.scale.shares(np.array(self.prompts.word_values))
         asked = {"score": self.prompts.score, **{part: self.prompts.critique[part] for part in CRITIQUE_PARTS}}
         self.prompt_ids = {name: with_placeholder(processor.tokenize(prompt), config) for name, prompt in asked.items()}
         longest = max(map(len, self.prompt_ids.values())) + config.num_image_tokens - 1 + self.prompts.max_critique_tokens
@@ -52,7 +53,7 @@ class VllmEngine:
         answers = self.ask(pixels, ("score", *parts))
         logs = np.array([[answer.logprobs[0][i].logprob for i in self.level_ids] for answer in answers["score"]])
         closed = np.exp(logs - logs.max(1, keepdims=True))
-        result = Assessment(closed / closed.sum(1, keepdims=True), np.exp(logs).sum(1))
+        result = Assessment(closed / closed.sum(1, keepdims=True) @ self.shares, np.exp(logs).sum(1))
         result.critiques, result.critique_statuses = [None] * len(pixels), ["not_requested"] * len(pixels)
         if critique:
             result.critiques, result.critique_statuses = self._critiques(answers, len(pixels))
