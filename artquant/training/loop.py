@@ -26,6 +26,7 @@ from artquant.training.network import make_network
 from artquant.training.order import step_rows
 from artquant.training.roles import add_dialogues
 from artquant.training.schedule import learning_rate, optimizer_of
+from artquant.training.shards import local_parts, with_local_parts
 from artquant.training.state import History, RunState, with_validation
 from artquant.training.training_model import example_counts, total_loss
 from artquant.training.vision_warmup import VisionWarmup, initialise_patches
@@ -61,6 +62,8 @@ class Worker:
             add_dialogues(self.examples, builder, self.rows, task.spec.fit.seed)
         self.targets = soft_labels(self.rows, prompts.scale, task.spec.loss)
         self.state = RunState(open_store(task.output_uri), task.run_id)
+        is_sharded = world_size > 1 and task.spec.fit.strategy == "fsdp"
+        self.shard = f"worker-{rank:05d}-of-{world_size:05d}" if is_sharded else ""  # this worker's part of each checkpoint
         self.history = self._history()
         keep = task.spec.fit.keep_in_memory_mb << 20
         self.pictures = Pictures(task.pictures, [row[ARTWORK_ID] for row in self.rows], self.image_size, keep)
@@ -165,7 +168,7 @@ class Worker:
     def _wrapped(self) -> Any:
         if self.world_size == 1:
             return self.bare
-        if self.spec.fit.strategy == "fsdp":
+        if self.shard:
             from torch.distributed.fsdp import fully_shard
 
             self.bare.num_groups = 1  # each group would gather all weights anew
@@ -207,7 +210,7 @@ class Worker:
         return record | {"losses": {"level": level / max(1, int(is_finite.sum()))}}
 
     def _checkpoint(self, done: int, points: list[dict[str, float]], seconds: float) -> None:
-        """Validate, gather the state on the first worker and store it there; nobody continues before it is stored."""
+        """Validate and store the state: the first worker the whole, or each its shards. Nobody continues before all is stored."""
         is_judged = done > self.warmup_steps and self.judged is not None and len(self.judged[0]) > 0
         record = self._validate() if is_judged else None
         names = dict.fromkeys(name for point in points for name in point)
@@ -220,17 +223,27 @@ class Worker:
             num_vanished=len(self.pictures.vanished),
             curve=[*history.curve, {"step": done, "losses": mean}],
         )
-        model, optimizer = get_state_dict(self.bare, self.optimizer, options=_OPTIONS)
+        state = self._state()
+        if self.rank == 0 or self.shard:
+            self.state.save(local_parts(state), done, self.shard)
+        self._meet()
         if self.rank == 0:
-            self.state.save({"model": model, "optimizer": optimizer}, history)
+            self.state.keep(history)
         self.history = history
         if self.task.monitor is not None and self.rank == 0 and record:
             self.task.monitor.validated.remote(done, record)
         self._meet()
 
+    def _state(self) -> dict[str, Any]:
+        options = StateDictOptions(full_state_dict=not self.shard, cpu_offload=True, ignore_frozen_params=True)
+        return dict(zip(("model", "optimizer"), get_state_dict(self.bare, self.optimizer, options=options), strict=True))
+
     def _restore(self, step: int) -> None:
-        state = self.state.load(step)
-        set_state_dict(self.bare, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=_LOADING)
+        state = self.state.load(step, self.shard)
+        if self.shard:
+            state = with_local_parts(self._state(), state)
+        options = StateDictOptions(full_state_dict=not self.shard, ignore_frozen_params=True, strict=False)
+        set_state_dict(self.bare, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options)
 
     def _finish(self) -> None:
         """Export the best weights, whole, to `model/`, and mark the run as finished."""
@@ -243,7 +256,7 @@ class Worker:
         self._meet()
 
     def _export(self) -> None:
-        if self.world_size > 1 and self.spec.fit.strategy == "fsdp":
+        if self.shard:
             from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
             state = get_model_state_dict(self.bare, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
@@ -281,7 +294,3 @@ class Worker:
     def _meet(self) -> None:
         if self.world_size > 1:
             dist.barrier()
-
-
-_OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True)
-_LOADING = StateDictOptions(full_state_dict=True, ignore_frozen_params=True, strict=False)

@@ -1,11 +1,15 @@
 """A run's checkpoints in object storage: each whole or not there, the best and the last kept.
 
-<output>/training/<run_id>/state.json            which checkpoints there are: written after them, so that it never names half of one
-<output>/training/<run_id>/step-00000100.pt      weights that learn, optimizer, by `torch.save`, read with `weights_only=True`
+<output>/training/<run_id>/state.json                                which checkpoints there are: written after them, so that it never
+                                                                     names half of one
+<output>/training/<run_id>/step-00000100.pt                          weights that learn, optimizer, by `torch.save`, read with
+                                                                     `weights_only=True`
+<output>/training/<run_id>/step-00000100/worker-00001-of-00004.pt    with FSDP, the same of one worker's shards: no worker ever has the
+                                                                     whole
 """
 
-import io
 import json
+import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, cast
 
@@ -38,18 +42,22 @@ class RunState:
     def history(self) -> History:
         return History(**json.loads(self.store.get("state.json"))) if self.store.exists("state.json") else History()
 
-    def load(self, step: int) -> dict[str, Any]:
-        return cast(dict[str, Any], torch.load(io.BytesIO(self.store.get(_key(step))), map_location="cpu", weights_only=True))
+    def load(self, step: int, part: str = "") -> dict[str, Any]:
+        with self.store.open_input(_key(step, part)) as file:
+            return cast(dict[str, Any], torch.load(file, map_location="cpu", weights_only=True))
 
-    def save(self, state: dict[str, Any], history: History) -> None:
-        """Store the checkpoint of `history.last_step`, then point `state.json` to it, then delete those that are neither best nor last."""
-        buffer = io.BytesIO()
-        torch.save(state, buffer)
-        assert history.last_step is not None
-        self.store.put(_key(history.last_step), buffer.getvalue())
+    def save(self, state: dict[str, Any], step: int, part: str = "") -> None:
+        """Store a checkpoint, or one worker's part of it; it counts from `keep` on."""
+        with tempfile.NamedTemporaryFile(prefix="artquant-", suffix=".pt") as file:
+            torch.save(state, file.name)
+            self.store.put_file(_key(step, part), file.name)
+
+    def keep(self, history: History) -> None:
+        """Point `state.json` to the checkpoint of `history.last_step`, then delete those that are neither best nor last."""
         self.note(history)
-        wanted = {_key(step) for step in (history.last_step, history.best_step) if step is not None}
-        self.store.delete([info.key for info in self.store.list() if info.key.endswith(".pt") and info.key not in wanted])
+        wanted = {_name(step) for step in (history.last_step, history.best_step) if step is not None}
+        steps = [info.key for info in self.store.list() if info.key.startswith("step-")]
+        self.store.delete([key for key in steps if key.partition("/")[0].removesuffix(".pt") not in wanted])
 
     def note(self, history: History) -> None:
         self.store.put("state.json", json.dumps(asdict(history), indent=1).encode())
@@ -71,5 +79,9 @@ def with_validation(history: History, step: int, record: dict[str, Any] | None) 
     )
 
 
-def _key(step: int) -> str:
-    return f"step-{step:08d}.pt"
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def _key(step: int, part: str) -> str:
+    return f"{_name(step)}/{part}.pt" if part else f"{_name(step)}.pt"

@@ -1,5 +1,6 @@
 """Two workers learn what one learns from the same rows, under DDP and FSDP; also where one of them has nothing of a task."""
 
+import contextlib
 import json
 import os
 import socket
@@ -19,15 +20,29 @@ from artquant.model.checkpoint import Checkpoint
 from artquant.storage.store import open_store
 from artquant.training import loop
 from artquant.training.data import Task
+from artquant.training.network import make_network
 from artquant.training.order import step_rows
 from artquant.training.state import RunState
 
 
-def work(rank: int, world_size: int, port: int, task: Task) -> None:
+class BrokenOff(Exception):
+    pass
+
+
+def work(rank: int, world_size: int, port: int, task: Task, breaks_at: int | None = None) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
-    learn(task, rank, world_size)
+    step = loop.Worker._step
+
+    def breaking(worker: loop.Worker, number: int, *given):
+        if number == breaks_at:
+            raise BrokenOff
+        return step(worker, number, *given)
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(BrokenOff):
+        patch.setattr(loop.Worker, "_step", breaking)
+        learn(task, rank, world_size)
     dist.destroy_process_group()
 
 
@@ -60,11 +75,11 @@ def workers() -> Iterator[list[ProcessPoolExecutor]]:
         pool.shutdown()
 
 
-def learn_together(task: Task, workers: list[ProcessPoolExecutor]) -> None:
+def learn_together(task: Task, workers: list[ProcessPoolExecutor], breaks_at: int | None = None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    for answer in [pool.submit(work, rank, len(workers), port, task) for rank, pool in enumerate(workers)]:
+    for answer in [pool.submit(work, rank, len(workers), port, task, breaks_at) for rank, pool in enumerate(workers)]:
         answer.result(180)
 
 
@@ -72,7 +87,13 @@ def weights_of(task: Task) -> dict[str, torch.Tensor]:
     state = RunState(open_store(task.output_uri), task.run_id)
     history = state.history()
     assert history.is_finished
-    return state.load(history.last_step)["model"]
+    if task.spec.fit.strategy == "ddp":
+        return state.load(history.last_step)["model"]
+    one, two = (state.load(history.last_step, f"worker-{rank:05d}-of-00002")["model"] for rank in range(2))
+    whole = make_network(task.spec, task.checkpoint, task.train.to_pylist()).model.state_dict()
+    sizes = {name: len(whole[name.removeprefix("model.")]) for name in one if name.removeprefix("model.") in whole}
+    assert all(len(one[name]) == -(-size // 2) and len(two[name]) == size // 2 for name, size in sizes.items()) and len(sizes) > 50
+    return {name: torch.cat([one[name], two[name]]) for name in one}
 
 
 def half_without_texts(task: Task) -> pa.Table:
@@ -96,6 +117,21 @@ def test_two_workers_learn_what_one_learns_from_the_same_rows(strategies, lora, 
         both = task(strategy, gradient_accumulation_steps=1, num_workers=2, strategy=strategy)
         learn_together(both, workers)
         assert_learnt_alike(both, alone)
+
+
+def test_workers_that_each_kept_their_shards_go_on_as_if_unbroken(make_task, workers):
+    fit = {"steps": 4, "batch_size": 1, "checkpoint_interval": 2, "num_workers": 2, "strategy": "fsdp"}
+    learn_together(unbroken := make_task("unbroken", **fit), workers)
+    broken = make_task("broken", **fit)
+    learn_together(broken, workers, breaks_at=3)
+    state = RunState(open_store(broken.output_uri), broken.run_id)
+    assert state.history().last_step == 2 and not state.history().is_finished
+    learn_together(broken, workers)
+    one, two = weights_of(unbroken), weights_of(broken)
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    kept = {info.key for info in state.store.list() if info.key.endswith(".pt")}
+    steps = {state.history().best_step, 4}
+    assert kept == {f"step-{step:08d}/worker-{rank:05d}-of-00002.pt" for step in steps for rank in range(2)}
 
 
 def assert_learnt_alike(both: Task, alone: Task) -> None:
