@@ -182,9 +182,11 @@ class Lab:
         host.main = host.start(*program, *options)
 
     def submit(self, output: str, *settings: str) -> psutil.Popen:
+        return self.run("score", output, f"input=s3://{BUCKET}/art", "engine.critique=false", "stale_seconds=8", *settings)
+
+    def run(self, job: str, output: str, *settings: str) -> psutil.Popen:
         """The command of a person at the client; its stdout and stderr go to the file `said`."""
-        places = [f"input=s3://{BUCKET}/art", f"output=s3://{BUCKET}/{output}", "model=tiny", "engine.critique=false", "stale_seconds=8"]
-        line = [sys.executable, "-m", "artquant", "score", *places, *settings]
+        line = [sys.executable, "-m", "artquant", job, f"output=s3://{BUCKET}/{output}", "model=tiny", *settings]
         where = {"RAY_ADDRESS": f"http://{self.head_address}:{DASHBOARD_PORT}"}
         with open(self.said, "wb") as said:
             return self.hosts["client"].start(*line, stdout=said.fileno(), stderr=subprocess.STDOUT, **where)

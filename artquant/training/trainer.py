@@ -4,11 +4,13 @@ import os
 import tempfile
 from typing import Any
 
+import psutil
 import ray
 import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer, get_device
+from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.torch.config import _TorchBackend
 
 from artquant.core.errors import RunFailed, root_cause
 from artquant.progress.training import show_training, start_monitor
@@ -24,6 +26,7 @@ def fit(task: Task) -> None:
     with tempfile.TemporaryDirectory(prefix="artquant-train-") as folder:  # Ray's own records of the run; the checkpoints are ours
         trainer = TorchTrainer(
             train_loop_per_worker=_work,
+            torch_config=_OwnNetwork(),
             train_loop_config={"task": ray.put(Task(**{**vars(task), "monitor": monitor}))},
             scaling_config=ScalingConfig(num_workers=spec.num_workers, use_gpu=spec.num_gpus > 0, resources_per_worker=resources),
             run_config=RunConfig(name=task.run_id, storage_path=folder, failure_config=FailureConfig(max_failures=spec.max_failures)),
@@ -35,6 +38,28 @@ def fit(task: Task) -> None:
                 raise RunFailed(f"Training failed: {root_cause(error)}") from error
     if why := ray.get(monitor.aborted.remote()):
         raise RunFailed(why)
+
+
+class _OwnNetworkBackend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
+        worker_group.execute(_name_interface)
+        super().on_start(worker_group, backend_config)
+
+
+class _OwnNetwork(TorchConfig):
+    """Torch's process group over the network that Ray uses. Gloo alone takes the address of the host's name, which on many a host is its
+    loopback, where no other host finds it."""
+
+    @property
+    def backend_cls(self) -> type:
+        return _OwnNetworkBackend
+
+
+def _name_interface() -> None:
+    address = ray.util.get_node_ip_address()
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address == address for one in addresses):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def _work(config: dict[str, Any]) -> None:

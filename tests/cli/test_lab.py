@@ -28,6 +28,25 @@ for number in range({NUM_ARTWORKS}):
     art.put(f"{{number:05d}}.jpg", pictures[number % 4])
 art.put("{BROKEN}", b"no picture")
 """
+RATE = f"""
+import json
+from artquant.paintings import jpeg, paint
+from artquant.storage.store import open_store
+art = open_store("s3://{BUCKET}/rated")
+paintings = [paint(seed) for seed in range(90)]
+for number, painting in enumerate(paintings):
+    art.put(f"pictures/{{number:02d}}.jpg", jpeg(painting, 96))
+rows = [{{"artwork_id": f"{{number:02d}}.jpg", "score": painting.score}} for number, painting in enumerate(paintings)]
+art.put("annotations.jsonl", "\\n".join(map(json.dumps, rows)).encode())
+"""
+LAST_STEP = """
+import json, sys
+from artquant.storage.store import open_store
+store = open_store(sys.argv[1])
+found = [info.key for info in store.list("training") if info.key.endswith("/state.json")]
+state = json.loads(store.get(found[0])) if found else {}
+print(json.dumps([state.get("last_step") or 0, [point["step"] for point in state.get("curve", [])], state.get("is_finished", False)]))
+"""
 COUNT_SHARDS = """
 import sys
 from artquant.storage.store import open_store
@@ -49,6 +68,7 @@ keys = [info.key for kind in ("scores", "rejects") for info in store.list(kind)]
 by_glob = [row for key in keys for row in pq.read_table(store.open_input(key)).column("artwork_id").to_pylist()]
 print(json.dumps([sorted(by_glob), sorted(open_snapshot(sys.argv[1]).to_table().column("artwork_id").to_pylist())]))
 """
+RATED = {"uri": "annotations.jsonl", "images": "pictures"}
 ALL = "ARTQUANT_LAB" in os.environ
 by_hand = pytest.mark.skipif(not ALL, reason="make lab runs it")
 
@@ -182,3 +202,26 @@ def test_a_node_that_comes_late_does_what_the_others_leave(hosts: Lab) -> None:
     assert job.poll() is None, "it came too late"
     hosts.hosts["one"].cut()  # from here on nobody else can finish it
     ends_well(hosts, job, "late")
+
+
+@by_hand
+@pytest.mark.timeout(900)
+def test_one_of_two_hosts_that_train_is_killed_and_another_takes_its_place(hosts: Lab) -> None:
+    with_all_workers(hosts)
+    hosts.ask(RATE)
+    place, at = f"s3://{BUCKET}/trained", [f"annotations.{name}=s3://{BUCKET}/rated/{key}" for name, key in RATED.items()]
+    fit = ["num_workers=2", "num_cpus=2", "steps=30", "batch_size=2", "checkpoint_interval=5", "max_failures=3", "validation_limit=8"]
+    job = hosts.run("train", "trained", *at, f"registry={place}/models", *(f"fit.{setting}" for setting in fit))
+
+    def steps() -> list:
+        return json.loads(hosts.ask(LAST_STEP, place))
+
+    assert eventually(lambda: job.poll() is not None or steps()[0] >= 10, 300), said(hosts)
+    assert job.poll() is None, said(hosts)
+    assert all(hosts.hosts[name].named("RayTrainWorker") for name in ("one", "two")), "a worker on each"
+    hosts.hosts["two"].kill()
+    broken_at = steps()[0]
+    assert broken_at < 30, "it was trained before the host was killed"
+    hosts.start_worker("two")
+    assert job.wait(400) == 0, said(hosts)
+    assert steps() == [30, [5, 10, 15, 20, 25, 30], True] and "is trained" in hosts.said.read_text()
