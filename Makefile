@@ -151,7 +151,7 @@ bench: $(VLLM)  ## measure the engines and the pipeline
 	@$(BIN)/python -m bench.scale --rows 20000 100000
 	@$(BIN)/python -m bench.start
 
-ablate: $(READY)  ## do descriptions help? twenty minutes or more; writes docs/ablation.md
+ablate: $(READY)  ## do descriptions help? goes on where it was stopped; writes docs/ablation.md
 	@$(BIN)/python -m bench.ablate
 
 clean:  ## remove the virtual environment, the embedded store and all it holds

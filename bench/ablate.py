@@ -1,34 +1,68 @@
-"""The paper's tables in small: does a network that also learns to describe paintings score them better? `make ablate`.
+"""Do descriptions help? The paper's ablation in small, resumable: `make ablate` goes on where it was stopped.
 
-Trains the small network from nothing on generated paintings with no descriptions, perception, + cognition, + emotion, several seeds each,
-everything else the same: pictures, order, number of steps. Its vision warm-up knows the score alone, so that descriptions are
-the only other thing that it ever learns about a painting. Judged on paintings that none of them has seen; the table goes into
-docs/ablation.md.
+The small network from nothing on generated paintings, whose texts say what is to be seen and not how good it is
+(bench/ablation_texts.py). The vision warm-up knows the score alone. Every arm of a seed has the same paintings, order and first weights,
+and as much computing: what an arm saves in texts it has in steps. The main contrast is all three descriptions against none, fixed
+before the first run; shuffled texts are the placebo. The page is docs/ablation.md.
 """
 
+from __future__ import annotations
+
 import argparse
-import math
+import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import torch
 
 from artquant.config import FitSpec, LossSpec, TrainSpec, VisionWarmupSpec
-from artquant.core.schema import CRITIQUE_PARTS
+from artquant.core.schema import CRITIQUE_PARTS, SCORE
+from artquant.engines.heat import heat_maps
+from artquant.engines.torch_engine import TorchEngine
+from artquant.model.checkpoint import Checkpoint
+from artquant.paintings import paint
+from artquant.paintings.exam import squares
+from artquant.paintings.seeds import HELD_OUT, TRAINING
+from artquant.training import loop
+from artquant.training.data import Task
+from bench.ablation_page import page
+from bench.ablation_texts import texts_of
+from bench.explain import centre, place
 
-CONDITIONS = {
-    "no descriptions": (),
+ARMS: dict[str, tuple[str, ...]] = {
+    "none": (),
+    "all three": CRITIQUE_PARTS,
+    "shuffled": CRITIQUE_PARTS,
     "perception": CRITIQUE_PARTS[:1],
     "+ cognition": CRITIQUE_PARTS[:2],
-    "+ emotion": CRITIQUE_PARTS,
+    "comment": ("comment",),
 }
-OUT = Path(__file__).resolve().parent.parent / "docs" / "ablation.md"
-IMAGE_SIZE = 112
+MAIN = ("none", "all three", "shuffled")
+WEIGHTS = {"1:1": (1.0, 1.0), "published": (1.0, 0.05)}  # of descriptions and score
+ROOT = Path(__file__).resolve().parent.parent
+IMAGE_SIZE, EXAM, LOOKED_AT, BATCH = 112, 500, 100, 48
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training. `steps`: of language, as all three descriptions take; `paintings`: to learn from."""
+
+    arm: str
+    seed: int
+    paintings: int = 1600
+    weights: str = "1:1"
+    warmup_steps: int = 150
+    steps: int = 60
+
+    @property
+    def key(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -43,128 +77,102 @@ class Memory:
             yield np.asarray(self.pixels[rows]), np.ones(len(rows), bool)
 
 
-def annotations(seeds: range) -> Any:
-    import pyarrow as pa
-
-    from artquant.paintings import paint
-
-    paintings = [paint(seed) for seed in seeds]
-    texts = {part: [getattr(painting, part) for painting in paintings] for part in CRITIQUE_PARTS}
+def table_of(seeds: range, arm: str, seed: int) -> pa.Table:
+    rng = np.random.default_rng(seed)
+    paintings = [paint(number) for number in seeds]
+    texts = [texts_of(painting.latents, rng) for painting in paintings]
+    if arm == "shuffled":
+        texts = [texts[i] for i in rng.permutation(len(texts))]
     scores = [min(10.0, max(1.0, painting.score)) for painting in paintings]
-    return pa.table(
-        {"artwork_id": [str(i) for i in range(len(seeds))], "score": scores, "sigma": pa.nulls(len(seeds), pa.float64()), **texts}
-    )
+    columns = {part: [text[part] for text in texts] for part in (*CRITIQUE_PARTS, "comment")}
+    num = len(paintings)
+    return pa.table({"artwork_id": [str(i) for i in range(num)], SCORE: scores, "sigma": pa.nulls(num, pa.float64()), **columns})
 
 
-def judged(
-    parts: tuple[str, ...], seed: int, table: Any, pixels: np.ndarray, exam: np.ndarray, humans: np.ndarray, options: argparse.Namespace
-) -> tuple[float, float]:
-    """Train one network with these parts of the descriptions and this seed; return its SRCC and PLCC on the exam."""
-    import torch
-
-    from artquant.agreement.metrics import plcc, srcc
-    from artquant.engines.torch_engine import TorchEngine
-    from artquant.model.checkpoint import Checkpoint
-    from artquant.training import loop
-    from artquant.training.data import Task
-
+def task_of(cell: Cell, table: pa.Table, pixels: Any, folder: str, steps: int) -> Task:
     fit = FitSpec(
-        steps=options.steps,
-        batch_size=48,
+        steps=steps,
+        batch_size=BATCH,
         gradient_accumulation_steps=1,
         learning_rate=1e-3,
         warmup_ratio=0.06,
         weight_decay=0.05,
         beta2=0.98,
         dtype="bfloat16",
-        checkpoint_interval=options.warmup_steps + options.steps,
-        seed=seed,
+        checkpoint_interval=cell.warmup_steps + steps,
+        seed=cell.seed,
     )
-    spec = TrainSpec(
-        loss=LossSpec(description=1.0, score=1.0, parts=parts), vision_warmup=VisionWarmupSpec(steps=options.warmup_steps), fit=fit
-    )
+    description, score = WEIGHTS[cell.weights]
+    loss = LossSpec(description=description, score=score, parts=ARMS[cell.arm])
+    spec = TrainSpec(loss=loss, vision_warmup=VisionWarmupSpec(steps=cell.warmup_steps), fit=fit)
+    return Task(spec, "run", folder, "", table, table.slice(0, 16), None, Memory(pixels), None)
+
+
+def operations(cell: Cell, table: pa.Table, pixels: Any) -> float:
+    """Return what a step of language takes, as torch counts it, forwards and backwards."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with tempfile.TemporaryDirectory() as folder, FlopCounterMode(display=False) as counter:
+        worker = loop.Worker(task_of(cell, table.slice(0, BATCH), pixels, folder, 1), 0, 1, torch.device("cpu"))
+        rows = np.arange(BATCH)[None]
+        batches = list(worker.pictures.batches(rows))
+        before = counter.get_total_flops()
+        worker._step(cell.warmup_steps, rows, batches)
+        return float(counter.get_total_flops() - before)
+
+
+def trained(cell: Cell, table: pa.Table, pixels: Any, steps: int, exam: np.ndarray, places: np.ndarray) -> dict[str, Any]:
+    """Train one network; return what it says of the exam's paintings, and how its heat maps follow their subjects."""
+    from scipy.stats import spearmanr
+
     with tempfile.TemporaryDirectory() as folder:
-        loop.run(Task(spec, "run", folder, "", table, table.slice(0, 16), None, Memory(pixels), None), 0, 1, torch.device("cpu"))
+        loop.run(task_of(cell, table, pixels, folder, steps), 0, 1, torch.device("cpu"))
         engine = TorchEngine.load(Checkpoint.open(f"{folder}/training/run/model"))
         probabilities = np.concatenate([engine.assess(np.asarray(exam[i : i + 50])).probabilities for i in range(0, len(exam), 50)])
-    scores = probabilities @ np.asarray(engine.scale.values)
-    return srcc(scores, humans), plcc(scores, humans)
-
-
-def paired_interval(difference: np.ndarray) -> tuple[float, float, float]:
-    """Return the mean of (N,) differences and its 95 % interval by Student's t, which is unbounded if there is only one."""
-    from scipy.stats import t
-
-    mean, num = float(np.mean(difference)), len(difference)
-    if num < 2:
-        return mean, -math.inf, math.inf
-    reach = float(t.ppf(0.975, num - 1) * np.std(difference, ddof=1) / math.sqrt(num))
-    return mean, mean - reach, mean + reach
-
-
-def page(results: dict[str, list[tuple[float, float]]], options: argparse.Namespace, seconds: float) -> str:
-    """Return the table as Markdown, with the outcome stated plainly."""
-    lines = [
-        "# Do descriptions help? The paper's tables in small",
-        "",
-        f"`make ablate`, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} minutes on two cores: the small network from nothing",
-        f"on {options.paintings:,} generated paintings, {options.warmup_steps} steps of vision warm-up (of the score alone) and",
-        f"{options.steps} of speech, batches of 48, {options.seeds} seeds each. Judged on {options.exam} unseen paintings against",
-        "the mean of eight raters. Mean over the seeds, and their standard deviation.",
-        "",
-        "| descriptions | SRCC | PLCC | SRCC by seed |",
-        "|---|---|---|---|",
-    ]
-    for name, rows in results.items():
-        (s, p), (ds, dp) = np.mean(rows, 0), np.std(rows, 0, ddof=1) if len(rows) > 1 else (math.nan, math.nan)
-        lines.append(f"| {name} | {s:.3f} ± {ds:.3f} | {p:.3f} ± {dp:.3f} | {', '.join(f'{row[0]:.3f}' for row in rows)} |")
-    first, last = list(results)[0], list(results)[-1]
-    difference = np.array([b[0] - a[0] for a, b in zip(results[first], results[last], strict=True)])
-    mean, low, high = paired_interval(difference)
-    verdict = "helped" if low > 0 else "hurt" if high < 0 else "made no difference that these seeds could tell"
-    lines += [
-        "",
-        f"All three descriptions against none, seed by seed: {mean:+.3f} SRCC, 95 % interval {low:+.3f} to {high:+.3f} (Student's t,",
-        f"{len(difference)} seeds). Here descriptions **{verdict}**.",
-        "",
-        "The paper reports 0.863 -> 0.871 on APDD, 0.499 -> 0.543 on BAID and 0.545 -> 0.625 on VAPS, for a 7B network on real",
-        "artworks; generated paintings with known latents and a network of 2.5 M parameters need not behave alike.",
-        "",
-    ]
-    return "\n".join(lines)
+        heats = [heat_maps(engine, np.asarray(exam[i]), {})[SCORE] for i in range(len(places))]
+    found = {"attention": [centre(heat.attention) for heat in heats], "gradient": [centre(np.abs(heat.gradient)) for heat in heats]}
+    follows = {name: float(spearmanr(places, centres).statistic) for name, centres in found.items()}
+    return {"scores": (probabilities @ np.asarray(engine.scale.values)).round(4).tolist(), "follows": follows, "steps": steps}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--paintings", type=int, default=2400)
-    parser.add_argument("--exam", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--warmup-steps", type=int, default=150)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--cache", type=Path, default=Path(".artquant/rendered"), help="folder that keeps the rendered paintings")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--arms", default=",".join(MAIN), help=f"of {', '.join(ARMS)}")
+    parser.add_argument("--paintings", type=int, default=1600, help="to learn from, anew for each seed; the grid has 250, 800 and 1600")
+    parser.add_argument("--weights", choices=WEIGHTS, default="1:1")
+    parser.add_argument("--folder", type=Path, default=ROOT / ".artquant" / "ablation", help="results, and the rendered paintings")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "ablation.md")
     options = parser.parse_args()
-    from artquant.paintings import paint
-    from artquant.paintings.exam import squares
-    from artquant.paintings.seeds import HELD_OUT, TRAINING
-
-    learnt, unseen = TRAINING[: options.paintings], HELD_OUT[: options.exam]
-    print(f"rendering {len(learnt):,} paintings to learn from and {len(unseen)} to be judged by", flush=True)
-    pixels = squares(learnt, IMAGE_SIZE, options.cache / f"training-{len(learnt)}-{IMAGE_SIZE}.npy")
-    exam = squares(unseen, IMAGE_SIZE, options.cache / f"judged-{len(unseen)}-{IMAGE_SIZE}.npy")
-    humans, table = np.array([paint(seed).score for seed in unseen]), annotations(learnt)
-    results: dict[str, list[tuple[float, float]]] = {name: [] for name in CONDITIONS}
-    started, done, total = time.monotonic(), 0, len(CONDITIONS) * options.seeds
-    for seed in range(options.seeds):
-        for name, parts in CONDITIONS.items():
-            results[name].append(judged(parts, seed, table, pixels, exam, humans, options))
-            done += 1
-            took = time.monotonic() - started
-            left = took / done * (total - done)
-            srcc, plcc = results[name][-1]
-            print(f"{done}/{total}  seed {seed}  {name:<16} SRCC {srcc:.3f}  PLCC {plcc:.3f}  {left:.0f} s left", flush=True)
-    options.out.write_text(page(results, options, time.monotonic() - started))
-    print(f"\n{options.out.read_text()}")
+    arms = [name.strip() for name in options.arms.split(",")]
+    results = options.folder / "cells.jsonl"
+    options.folder.mkdir(parents=True, exist_ok=True)
+    known = {line["cell"]: line for line in map(json.loads, results.read_text().splitlines())} if results.exists() else {}
+    unseen = HELD_OUT[:EXAM]
+    exam = squares(unseen, IMAGE_SIZE, options.folder / f"judged-{EXAM}.npy")
+    places = np.array([place(paint(number).latents) for number in unseen[:LOOKED_AT]])
+    cells = [Cell(arm, seed, options.paintings, options.weights) for seed in range(options.seeds) for arm in arms]
+    due = [cell for cell in cells if cell.key not in known]
+    print(f"{len(cells)} trainings, {len(cells) - len(due)} of them done before", flush=True)
+    started, counted = time.monotonic(), dict[str, float]()
+    for done, cell in enumerate(due, 1):
+        learnt = TRAINING[cell.seed * cell.paintings : (cell.seed + 1) * cell.paintings]
+        pixels = squares(learnt, IMAGE_SIZE, options.folder / f"learnt-{cell.paintings}-{cell.seed}.npy")
+        table = table_of(learnt, cell.arm, cell.seed)
+        for name in {cell.arm, "all three"} - counted.keys():
+            counted[name] = operations(Cell(name, 0, cell.paintings, cell.weights), table_of(learnt, name, 0), pixels)
+        steps = round(cell.steps * counted["all three"] / counted[cell.arm])
+        began = time.monotonic()
+        line = {"cell": cell.key, **trained(cell, table, pixels, steps, exam, places), "seconds": round(time.monotonic() - began, 1)}
+        with results.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        known[cell.key] = line
+        left = (time.monotonic() - started) / done * (len(due) - done) / 60
+        print(f"{done}/{len(due)}  {cell.arm}, seed {cell.seed}: {steps} steps, {left:.0f} min left", flush=True)
+    humans = np.array([paint(number).score for number in unseen])
+    by_arm = {arm: [known[cell.key] for cell in cells if cell.arm == arm] for arm in arms}
+    options.out.write_text(page(by_arm, humans, cells[0].paintings, options.weights, cells[0].warmup_steps))
+    print(options.out.read_text())
 
 
 if __name__ == "__main__":
