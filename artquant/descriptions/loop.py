@@ -15,7 +15,7 @@ from artquant.descriptions.cache import Asker
 from artquant.descriptions.languages import is_in_language
 from artquant.descriptions.parsing import parse_texts, parse_verdict
 from artquant.prompts import Templates
-from artquant.prompts.asking import Subject, generator_questions, judge_question
+from artquant.prompts.asking import Subject, described, generator_questions, judge_question
 
 _RAW_CHARACTERS = 2000  # of an answer that cannot be read, kept in the message
 
@@ -54,6 +54,11 @@ class State:
         if self.last.failure in _FINAL or len(self.verdicts) >= max_rounds:
             return self.last.failure or RejectClass.NOT_AGREED.value
         return "again"
+
+    def text_after(self, round_: int) -> str:
+        """Return the description as it was after a round; '' where there was none."""
+        made = [one.texts for one in self.verdicts[:round_] if len(one.texts) == len(CRITIQUE_PARTS)]
+        return described(made[-1]) if made else ""
 
     def to_document(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any, cast
 
 import pyarrow as pa
@@ -23,7 +23,8 @@ from artquant.descriptions.collection import Collection
 from artquant.descriptions.exam import Marks, check
 from artquant.descriptions.measures import diversity, diversity_check
 from artquant.descriptions.purse import Limit, Purse, Spent, read_spent
-from artquant.pipelines.describe_report import MAX_MEASURED, Gathering
+from artquant.pipelines.describe_report import MAX_MEASURED, Gathering, taught_readers
+from artquant.pipelines.describe_rounds import RoundLimit
 from artquant.pipelines.describe_stages import ExamSettings, ExamStage
 from artquant.pipelines.describe_waves import Players, run_waves, stage_outputs
 from artquant.pipelines.run import warn_only
@@ -47,7 +48,8 @@ from artquant.storage.store import Store, open_store
 def identity_of(spec: ResolvedDescribeSpec, players: Players) -> Identity:
     """Return what a description depends on beside the artwork, its score and its comment."""
     told = [players.generator.picture_size, players.judge.picture_size, spec.language, spec.statistics]
-    models = f"{players.generator.digest} {players.judge.digest} {spec.max_rounds} {spec.exam.false_accepts}"
+    rounds = f"{spec.max_rounds}" if spec.stop_without_gain else f"all {spec.max_rounds}"
+    models = f"{players.generator.digest} {players.judge.digest} {rounds} {spec.exam.false_accepts}"
     return Identity(
         players.generator.name,
         hashlib.sha256(models.encode()).hexdigest()[:16],
@@ -100,12 +102,14 @@ def run_describe(spec: ResolvedDescribeSpec, players: Players, collection: Colle
     started_at, store, run_id = datetime.now(UTC), work.store, work.intent.run_id
     store.put(layout.run_key(run_id, "spec.yaml"), spec_yaml(spec).encode())
     counter, gathering = start_counter(), Gathering(collection.scale)
+    readers = cache(taught_readers)
+    limit = RoundLimit(spec.max_rounds, spec.stop_without_gain, lambda: readers()[0])
     refuse_spent(spec, store)
     purse = cast(Any, ray).remote(num_cpus=0, max_concurrency=32)(Purse).remote(store, Limit(spec.budget_tokens, spec.budget_money))
     try:
         marks = examined(spec, players, store, purse, counter)
         if work.due:
-            run_waves(spec, players, collection, work, marks, purse, counter, gathering.add)
+            run_waves(spec, players, collection, work, marks, purse, counter, limit, gathering.add)
     finally:
         spent: Spent = ray.get(purse.close.remote())
     counts, texts = Counter[Any](), list[str]()
@@ -124,7 +128,6 @@ def run_describe(spec: ResolvedDescribeSpec, players: Players, collection: Colle
     except Held as held:
         failure = held
     with warn_only(f"The run is {'held' if failure else 'published'}, but its page was not written"):
-        readers = gathering.reader()
         report = DescriptionReport(
             run_id=run_id,
             status="held" if failure else "published",
@@ -146,8 +149,9 @@ def run_describe(spec: ResolvedDescribeSpec, players: Players, collection: Colle
             money=spent.money,
             tokens_in_all=read_spent(store).tokens,
             money_in_all=read_spent(store).money,
-            rounds=gathering.rounds(readers),
-            bias=gathering.bias(readers[0]),
+            rounds=gathering.rounds(readers()),
+            rounds_note=limit.sentence(),
+            bias=gathering.bias(readers()[0]),
             diversity={name: value for name, value in vars(found).items() if name != "num"} if texts else {},
             checks=judged.checks,
             shown=gathering.shown(lambda uri: thumbnail_of(*locate(uri), fetch=spec.fetch)),
@@ -213,6 +217,7 @@ def metrics(report: DescriptionReport) -> dict[str, Any]:
         "money": report.money,
         "tokens_in_all": report.tokens_in_all,
         "rounds": [asdict(mark) for mark in report.rounds],
+        "rounds_note": report.rounds_note,
         "bias": [asdict(one) for one in report.bias],
         "diversity": dict(report.diversity),
         "gates": documents(report.checks),

@@ -17,7 +17,6 @@ from artquant.descriptions.loop import State
 from artquant.descriptions.measures import Reader, masked
 from artquant.paintings import paint
 from artquant.paintings.seeds import HELD_OUT
-from artquant.prompts.asking import described
 from artquant.records.description import LevelBias, RoundMark, Shown
 
 MAX_MEASURED = 2000  # artworks: the first that were decided
@@ -40,9 +39,7 @@ class Decided:
     message: str
 
     def text_after(self, round_: int) -> str:
-        """Return the description as it was after a round; '' where there was none."""
-        made = [one.texts for one in self.state.verdicts[:round_] if len(one.texts) == len(CRITIQUE_PARTS)]
-        return described(made[-1]) if made else ""
+        return self.state.text_after(round_)
 
 
 @dataclass
@@ -62,13 +59,6 @@ class Gathering:
             score = json.loads(row[schema.GIVEN])[schema.SCORE]
             level = str(self.scale.level(np.array([score]))[0])
             self.rows.append(Decided(row[schema.ARTWORK_ID], row[schema.URI], score, level, state, outcome, row[schema.MESSAGE]))
-
-    def reader(self) -> tuple[Reader, Reader]:
-        """Return a reader of words, and one of masked words: both learnt from paintings that nobody judged."""
-        paintings = [paint(seed) for seed in HELD_OUT[60_000 : 60_000 + _TAUGHT]]
-        texts = [" ".join(getattr(one, part) for part in CRITIQUE_PARTS) for one in paintings]
-        scores = [one.score for one in paintings]
-        return Reader(texts, scores), Reader([masked(text) for text in texts], scores)
 
     def rounds(self, readers: tuple[Reader, Reader]) -> list[RoundMark]:
         """Return what the words tell of the score after each round, of all artworks that had a description by then."""
@@ -121,6 +111,14 @@ class Gathering:
             told = [row.artwork_id, row.uri, row.score, row.level, len(row.state.verdicts)]
             writer.writerow([*told, *(texts[part] for part in CRITIQUE_PARTS), "no" if row.outcome else "yes", ""])
         return text.getvalue().encode()
+
+
+def taught_readers() -> tuple[Reader, Reader]:
+    """Return a reader of words, and one of masked words: both learnt from paintings that nobody judged."""
+    paintings = [paint(seed) for seed in HELD_OUT[60_000 : 60_000 + _TAUGHT]]
+    texts = [" ".join(getattr(one, part) for part in CRITIQUE_PARTS) for one in paintings]
+    scores = [one.score for one in paintings]
+    return Reader(texts, scores), Reader([masked(text) for text in texts], scores)
 
 
 def _ways(readers: tuple[Reader, Reader]) -> list[tuple[Reader, Callable[[str], str]]]:

@@ -18,6 +18,7 @@ from artquant.descriptions.collection import Collection
 from artquant.descriptions.exam import Marks
 from artquant.descriptions.loop import State
 from artquant.descriptions.recipes import PlayerRecipe
+from artquant.pipelines.describe_rounds import RoundLimit
 from artquant.pipelines.describe_stages import DESCRIBING, DescribeSettings, DescribeStage
 from artquant.pipelines.run import data_context
 from artquant.pipelines.sizing import BLOCK_BYTES
@@ -69,9 +70,13 @@ def run_waves(
     marks: Marks,
     purse: Any,
     counter: Counter,
+    limit: RoundLimit,
     on_decided: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Describe what is due in waves: each has the artworks that the last one left open, and new ones. Raises RunFailed."""
+    """Describe what is due in waves: each has the artworks that the last one left open, and new ones. Raises RunFailed.
+
+    `limit` is asked after each wave: what has had so many rounds then is decided as it is.
+    """
     collector, done = ShardCollector(work.store, work.intent.work, work.plan), set(work.done)
     fresh, waiting, seen = fresh_rows(work), list[dict[str, Any]](), set[str]()
     number = 0
@@ -87,13 +92,17 @@ def run_waves(
             one = wave_work(work.intent.work, number)
             due = missing(plan, records(work.store, one, plan))
             if due:
-                settings = settings_of(spec, players, collection, work, marks, purse, counter, layout.plan_key(one), tuple(due))
+                settings = settings_of(
+                    spec, players, collection, work, marks, purse, counter, layout.plan_key(one), tuple(due), limit.number
+                )
                 shards = ShardCollector(work.store, one, plan)
                 for table in stage_outputs(spec, DescribeStage, settings, len(due)):
                     shards.add(table)
                 shards.finish()
             found = records(work.store, one, plan)
             rows = [row for shard in sorted(found) for row in read_shard(work.store, found[shard]).to_pylist()]
+            limit.after_wave(rows)
+            rows = [within(row, limit.number) for row in rows]
             waiting = [row for row in rows if row[schema.VERDICT] == "again"]
             for row in rows:
                 if row[schema.VERDICT] != "again":
@@ -104,6 +113,13 @@ def run_waves(
                 collector.add(pa.Table.from_pylist(decided, outcome_schema(DESCRIPTIONS)))
             number += 1
     collector.finish()
+
+
+def within(row: dict[str, Any], max_rounds: int) -> dict[str, Any]:
+    """Decide a row that waits for a round which is not made any more."""
+    if row[schema.VERDICT] != "again":
+        return row
+    return row | {schema.VERDICT: State.of(json.loads(row[schema.STATE])["state"]).outcome(max_rounds)}
 
 
 def fresh_rows(work: Work) -> Iterator[dict[str, Any]]:
@@ -132,6 +148,7 @@ def settings_of(
     counter: Counter,
     plan_key: str,
     shards: tuple[int, ...],
+    max_rounds: int,
 ) -> DescribeSettings:
     return DescribeSettings(
         generator=players.generator,
@@ -141,7 +158,7 @@ def settings_of(
         statistics=collection.statistics if spec.statistics else None,
         scale=collection.scale,
         language=spec.language,
-        max_rounds=spec.max_rounds,
+        max_rounds=max_rounds,
         images=collection.images,
         output=spec.output,
         plan_key=plan_key,

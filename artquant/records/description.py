@@ -70,6 +70,7 @@ class DescriptionReport:
     tokens_in_all: int
     money_in_all: float
     rounds: Sequence[RoundMark] = ()
+    rounds_note: str = ""  # why there were no more
     bias: Sequence[LevelBias] = ()
     diversity: Mapping[str, float] = field(default_factory=dict)
     checks: Sequence[Check] = ()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from artquant.annotations.read import read_annotations
@@ -18,7 +19,7 @@ from artquant.results.operations import rollback
 from artquant.results.plan import Plan
 from artquant.results.snapshots import head
 from tests.model_server import ModelServer
-from tests.pipelines.describing import World, asked, describe, make_world
+from tests.pipelines.describing import COLOURS, World, asked, describe, make_world
 from tests.processes import start_job
 
 pytestmark = pytest.mark.slow
@@ -92,6 +93,28 @@ def test_a_generator_that_was_fed_the_wrong_picture_is_refused_and_a_retry_asks_
         assert describe(world.settings(server.url, max_rounds=2, limit=4)).num_set_aside == 4  # the others
         server.text = right  # type: ignore[method-assign]
         assert describe(world.settings(server.url, max_rounds=2, retry=["not_agreed"], limit=4)).num_kept == 4
+
+
+def test_a_round_without_gain_is_the_last(world: World, local_ray: None, monkeypatch):
+    class Knowing:
+        """Reads each artwork's own score from its colour, whatever the round."""
+
+        def read(self, texts: list[str]) -> np.ndarray:
+            return np.array([next((i for i, colour in enumerate(COLOURS) if f"of {colour} is" in text), 0) for text in texts], float)
+
+    monkeypatch.setattr("artquant.pipelines.describe.taught_readers", lambda: (Knowing(), Knowing()))
+    monkeypatch.setattr("artquant.pipelines.describe_rounds.MIN_TOOK", 8)
+    with ModelServer(world.known) as server:
+        right = server.text
+        refused = json.dumps({"agrees": "no", "reason": "it never fits"})
+        is_exam = lambda body: server.seen(body)["artwork_id"].startswith("exam/")  # noqa: E731
+        server.text = lambda body: right(body) if body["model"] == "writer" or is_exam(body) else refused  # type: ignore[method-assign]
+        described = describe(world.settings(server.url, max_rounds=4))
+        assert (described.num_set_aside, described.aside["not_agreed"][0]) == (12, 12)
+        assert {row["attempts"] for row in world.set_aside().values()} == {2}
+        assert described.rounds_note.startswith("No round after round 2 was made") and len(described.rounds) == 2
+        described = describe(world.settings(server.url, max_rounds=4, stop_without_gain=False, force=True))
+        assert described.rounds_note == "" and len(described.rounds) == 4
 
 
 def test_a_budget_is_never_passed_what_was_done_is_kept_and_a_larger_one_goes_on(world: World, local_ray: None):

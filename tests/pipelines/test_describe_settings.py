@@ -203,7 +203,9 @@ def test_a_worker_is_told_what_the_settings_say(world: World, monkeypatch):
 
     def told(**changes: Any) -> Any:
         spec = typed(world, **changes)
-        return describe_waves.settings_of(spec, players_of(spec), read_collection(spec), work, marks, None, None, "k", (1,))  # type: ignore[arg-type]
+        return describe_waves.settings_of(
+            spec, players_of(spec), read_collection(spec), work, marks, None, None, "k", (1,), spec.max_rounds
+        )  # type: ignore[arg-type]
 
     plain = told(stall_minutes=2.0, language="German", max_rounds=5)
     assert (plain.stall_seconds, plain.language, plain.max_rounds, plain.threshold, plain.fetch.threads) == (120.0, "German", 5, 0.4, 2)
