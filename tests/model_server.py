@@ -115,6 +115,9 @@ class ModelServer:
         if "agrees" not in question:
             texts = self.first(row) if self.first and not body.get("seed") else row
             return json.dumps({part: texts[part] for part in PARTS})
+        if "wrote of this picture" in question:
+            fits = question.split("\n")[1] in " ".join(row[part] for part in PARTS)
+            return json.dumps({"agrees": "yes" if self.verdict(fits) else "no", "reason": ""})
         score = float(re.findall(r"(\d+(?:\.\d+)?) on a scale", question)[0])
         fits = all(row[part] in question for part in PARTS) and abs(score - row["score"]) < 0.06
         return json.dumps({"agrees": "yes" if self.verdict(fits) else "no", "reason": "" if fits else "it tells of something else"})

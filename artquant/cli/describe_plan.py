@@ -45,6 +45,7 @@ def print_describe_plan(overrides: list[str], meanings: Mapping[str, str]) -> in
         tokens, money = (rounds * plan.num_planned * value for value in each)
         table.add_row(name, f"{tokens:,.0f} tokens", f"about {money:,.2f}, with answers of half their tokens")
     table.add_row("the judge's exam", f"{price.exam[0]:,.0f} tokens", f"about {price.exam[1]:,.2f}, once for each judge")
+    table.add_row("single claims", f"{price.claims[0]:,.0f} tokens", f"about {price.claims[1]:,.2f}, for the page; none with claims=0")
     table.add_row("reserved at once", f"{price.most[0]:,.0f} tokens", "for one round of an artwork, at the most")
     table.add_row("spent until now", f"{spent.tokens:,} tokens", f"{spent.money:,.2f}")
     if any(player.is_external for player in (players.generator, players.judge)):

@@ -68,6 +68,7 @@ class DescribeSpec(Section):
     statistics: bool = Field(True, description="tell what a score means in this collection, where the templates have a place for it")
     max_rounds: int = Field(3, ge=1, le=10, description="descriptions that the judge may see of an artwork before it is set aside")
     stop_without_gain: bool = Field(True, description="make no further round after one whose texts tell a reader no more of the score")
+    claims: int = Field(40, ge=0, description="kept descriptions whose sentences the judge is asked one by one, for the page; 0: none")
     budget_tokens: int | None = Field(None, ge=1, description="that this output's descriptions may take in all; none: no limit")
     budget_money: float | None = Field(None, ge=0, description="that they may cost in all, in the prices' currency; none: no limit")
     allow_external: bool = Field(False, description="pictures and comments may go to an endpoint outside this machine")

@@ -120,7 +120,7 @@ def marks_of(answers: np.ndarray, faults: Sequence[Fault], spec: ExamSpec, who: 
         "threshold": threshold,
         "false_accepts": float((wrong >= threshold).mean()),
         "false_refusals": float((right < threshold).mean()),
-        "auc": _auc(right, wrong),
+        "auc": auc(right, wrong),
         "agreement": _kappa(accepted[:, 0], accepted[:, 1]),
         "num_right": len(right),
         "num_wrong": len(wrong),
@@ -164,7 +164,7 @@ def document_of(marks: Marks) -> dict[str, Any]:
     return asdict(marks)
 
 
-def _auc(right: np.ndarray, wrong: np.ndarray) -> float:
+def auc(right: np.ndarray, wrong: np.ndarray) -> float:
     """Return the chance that a right one has more than a wrong one; equal ones count half."""
     above = (right[:, None] > wrong).sum() + 0.5 * (right[:, None] == wrong).sum()
     return float(above / (len(right) * len(wrong))) if len(right) and len(wrong) else float("nan")

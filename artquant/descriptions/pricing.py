@@ -14,15 +14,18 @@ from artquant.prompts.asking import Statistics, Subject, generator_questions, ju
 
 _BYTES_A_TOKEN = 4  # of English, about; a reservation counts every byte
 _EXAM_QUESTIONS = 8  # for each artwork of the exam
+_CLAIMS = 3  # of a description, about
 
 
 @dataclass(frozen=True)
 class Price:
-    """Of one round of one artwork, and of the exam: (tokens, money). `most`: what is reserved where every answer has all its tokens."""
+    """(tokens, money) of one round of one artwork, of the exam, and of single claims; `most`: what is reserved for a round, where every
+    answer has all its tokens."""
 
     round: tuple[float, float]
     most: tuple[float, float]
     exam: tuple[float, float]
+    claims: tuple[float, float]
 
 
 def price_of(spec: DescribeSpec, templates: Templates, givens: Sequence[str], statistics: Statistics | None, scale: Scale) -> Price:
@@ -35,11 +38,12 @@ def price_of(spec: DescribeSpec, templates: Templates, givens: Sequence[str], st
     writing = _of(spec.generator, sum(asked) / max(1, len(asked)), 0.5)
     judging = _of(spec.judge, sum(judged) / max(1, len(judged)), 0.5)
     most = [_of(spec.generator, _BYTES_A_TOKEN * max(asked, default=0), 1.0), _of(spec.judge, _BYTES_A_TOKEN * max(judged, default=0), 1.0)]
-    exam = _EXAM_QUESTIONS * spec.exam.size
+    exam, claims = _EXAM_QUESTIONS * spec.exam.size, _CLAIMS * (2 * spec.exam.size + spec.claims) if spec.claims else 0
     return Price(
         (num_questions * writing[0] + judging[0], num_questions * writing[1] + judging[1]),
         (num_questions * most[0][0] + most[1][0], num_questions * most[0][1] + most[1][1]),
         (exam * judging[0], exam * judging[1]),
+        (claims * judging[0], claims * judging[1]),
     )
 
 

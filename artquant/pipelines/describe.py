@@ -16,13 +16,14 @@ import ray
 
 from artquant.config import ResolvedDescribeSpec, spec_yaml
 from artquant.core import schema
-from artquant.core.errors import Held, UserError
+from artquant.core.errors import Held, RunFailed, UserError
 from artquant.core.identity import Identity
 from artquant.core.schema import CRITIQUE_PARTS
 from artquant.descriptions.collection import Collection
 from artquant.descriptions.exam import Marks, check
 from artquant.descriptions.measures import diversity, diversity_check
 from artquant.descriptions.purse import Limit, Purse, Spent, read_spent
+from artquant.pipelines.describe_claims import ClaimSettings, ClaimStage, marks_of
 from artquant.pipelines.describe_report import MAX_MEASURED, Gathering, taught_readers
 from artquant.pipelines.describe_rounds import RoundLimit
 from artquant.pipelines.describe_stages import ExamSettings, ExamStage
@@ -32,7 +33,7 @@ from artquant.progress.display import watch
 from artquant.progress.stages import Counter as ProgressCounter
 from artquant.progress.stages import start_counter
 from artquant.prompts.asking import described
-from artquant.records.description import DescriptionReport
+from artquant.records.description import ClaimMarks, DescriptionReport
 from artquant.report.description_page import render_description
 from artquant.results import layout
 from artquant.results.gates import Judged, documents
@@ -104,12 +105,14 @@ def run_describe(spec: ResolvedDescribeSpec, players: Players, collection: Colle
     counter, gathering = start_counter(), Gathering(collection.scale)
     readers = cache(taught_readers)
     limit = RoundLimit(spec.max_rounds, spec.stop_without_gain, lambda: readers()[0])
+    claims: ClaimMarks | None = None
     refuse_spent(spec, store)
     purse = cast(Any, ray).remote(num_cpus=0, max_concurrency=32)(Purse).remote(store, Limit(spec.budget_tokens, spec.budget_money))
     try:
         marks = examined(spec, players, store, purse, counter)
         if work.due:
             run_waves(spec, players, collection, work, marks, purse, counter, limit, gathering.add)
+            claims = claims_of(spec, players, collection, gathering, purse, counter)
     finally:
         spent: Spent = ray.get(purse.close.remote())
     counts, texts = Counter[Any](), list[str]()
@@ -151,6 +154,7 @@ def run_describe(spec: ResolvedDescribeSpec, players: Players, collection: Colle
             money_in_all=read_spent(store).money,
             rounds=gathering.rounds(readers()),
             rounds_note=limit.sentence(),
+            claims=claims,
             bias=gathering.bias(readers()[0]),
             diversity={name: value for name, value in vars(found).items() if name != "num"} if texts else {},
             checks=judged.checks,
@@ -203,6 +207,33 @@ def examined(spec: ResolvedDescribeSpec, players: Players, store: Store, purse: 
     return marks
 
 
+def claims_of(
+    spec: ResolvedDescribeSpec, players: Players, collection: Collection, gathering: Gathering, purse: Any, counter: ProgressCounter
+) -> ClaimMarks | None:
+    """Ask the judge for the sentences of some kept descriptions; None where that is not wanted, or nothing was kept, or it failed."""
+    rows = [(row.artwork_id, row.uri, row.level, row.state.last.texts) for row in gathering.drawn(spec.claims) if row.state.last]
+    if not rows or "claim" not in players.templates.judge.pieces:
+        return None
+    settings = ClaimSettings(
+        judge=players.judge,
+        templates=players.templates,
+        exam=spec.exam,
+        rows=tuple(rows),
+        images=collection.images,
+        fetch=spec.fetch,
+        output=spec.output,
+        purse=purse,
+        stall_seconds=spec.stall_minutes * 60,
+        counter=counter,
+    )
+    print("Asking the judge for single sentences", file=sys.stderr, flush=True)
+    try:
+        return marks_of(list(stage_outputs(spec, ClaimStage, settings, 1))[0].column("marks")[0].as_py())
+    except (UserError, RunFailed) as error:  # it is for the page alone
+        print(f"artquant: No single sentence was asked: {error}", file=sys.stderr, flush=True)
+        return None
+
+
 def metrics(report: DescriptionReport) -> dict[str, Any]:
     """Numbers for machines."""
     return {
@@ -219,6 +250,7 @@ def metrics(report: DescriptionReport) -> dict[str, Any]:
         "rounds": [asdict(mark) for mark in report.rounds],
         "rounds_note": report.rounds_note,
         "bias": [asdict(one) for one in report.bias],
+        "claims": asdict(report.claims) if report.claims else None,
         "diversity": dict(report.diversity),
         "gates": documents(report.checks),
         "seconds": report.seconds,

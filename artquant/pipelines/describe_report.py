@@ -70,6 +70,12 @@ class Gathering:
             marks.append(RoundMark(number, agreed, len(self.rows), *(_ranked(there, reader, how) for reader, how in _ways(readers))))
         return marks
 
+    def drawn(self, num: int) -> list[Decided]:
+        """Return so many kept descriptions, from each level in turn."""
+        by_level = {level: [row for row in self.rows if row.level == level and not row.outcome] for level in LEVELS}
+        turns = [row for rank in range(num) for rows in by_level.values() for row in rows[rank : rank + 1]]
+        return turns[:num]
+
     def bias(self, reader: Reader) -> list[LevelBias]:
         """Return the score that the reader takes the kept texts for, minus people's, by level."""
         found = []

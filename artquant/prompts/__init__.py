@@ -41,8 +41,10 @@ FIELDS: Mapping[str, Mapping[str, set[str]]] = {
         "ask": {"description", "statistics", *_SCORE},
         "swapped": {"description", "statistics", *_SCORE},
         "statistics": _STATISTICS,
+        "claim": {"claim"},
     },
 }
+_MEASURED = {"claim"}  # asked for the page alone: it decides nothing about a description
 _NEEDED = {"levels": [{part} for part in CRITIQUE_PARTS], "generator": [{"whole", "part"}], "judge": [{"ask"}, {"swapped"}]}
 
 
@@ -56,7 +58,7 @@ class Template:
 
     @property
     def digest(self) -> str:
-        text = "\x1f".join(f"{name}\x1e{self.pieces[name]}" for name in sorted(self.pieces))
+        text = "\x1f".join(f"{name}\x1e{self.pieces[name]}" for name in sorted(set(self.pieces) - _MEASURED))
         return hashlib.sha256(f"{VERSION}\x1f{self.kind}\x1f{text}".encode()).hexdigest()[:12]
 
     def fill(self, piece: str, **fields: str) -> str:

@@ -45,6 +45,26 @@ class LevelBias:
     bias: Interval
 
 
+@dataclass(frozen=True)
+class LevelClaims:
+    """The share of sentences, in one level, that the judge does not find in the picture."""
+
+    level: str
+    num: int
+    unsupported: Interval
+
+
+@dataclass(frozen=True)
+class ClaimMarks:
+    """How a judge tells a painting's own sentences from those of another, and what it says of a run's; `levels` is empty where it cannot
+    tell."""
+
+    auc: float
+    false_accepts: float
+    false_refusals: float
+    levels: Sequence[LevelClaims] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class DescriptionReport:
     """A run. `exam`: the judge's marks by name; `is_one_family`: generator and judge; `aside`: class -> (count, first messages)."""
@@ -72,6 +92,7 @@ class DescriptionReport:
     rounds: Sequence[RoundMark] = ()
     rounds_note: str = ""  # why there were no more
     bias: Sequence[LevelBias] = ()
+    claims: ClaimMarks | None = None
     diversity: Mapping[str, float] = field(default_factory=dict)
     checks: Sequence[Check] = ()
     shown: Sequence[Shown] = ()

@@ -84,6 +84,7 @@ SEEN_BY = {
     "describe.templates": f"{DESCRIBED}::test_what_is_asked_is_that_of_the_folder_of_templates",
     "describe.language": f"{DESCRIBED}::test_a_worker_is_told_what_the_settings_say",
     "describe.statistics": f"{DESCRIBED}::test_a_worker_is_told_what_the_settings_say",
+    "describe.claims": "pipelines/test_describe.py::test_sentences_are_asked_one_by_one_of_the_picture",
     "describe.stop_without_gain": "pipelines/test_describe.py::test_a_round_without_gain_is_the_last",
     "describe.max_rounds": f"{DESCRIBED}::test_a_worker_is_told_what_the_settings_say",
     "describe.allow_external": f"{DESCRIBED}::test_pictures_leave_this_machine_only_where_that_is_allowed",

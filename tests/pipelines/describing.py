@@ -44,6 +44,7 @@ class World:
             "generator": player | {"model": "writer"},
             "judge": player | {"model": "critic"},
             "exam": {"size": EXAM},
+            "claims": 0,
             "picture_size": SIZE,
             "workers": {"shard_rows": 4},
             "fetch": {"threads": 2},

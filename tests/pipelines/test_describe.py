@@ -15,6 +15,7 @@ import pytest
 from artquant.annotations.read import read_annotations
 from artquant.config import AnnotationSpec
 from artquant.core.errors import UserError
+from artquant.results import layout
 from artquant.results.operations import rollback
 from artquant.results.plan import Plan
 from artquant.results.snapshots import head
@@ -115,6 +116,34 @@ def test_a_round_without_gain_is_the_last(world: World, local_ray: None, monkeyp
         assert described.rounds_note.startswith("No round after round 2 was made") and len(described.rounds) == 2
         described = describe(world.settings(server.url, max_rounds=4, stop_without_gain=False, force=True))
         assert described.rounds_note == "" and len(described.rounds) == 4
+
+
+def test_sentences_are_asked_one_by_one_of_the_picture(world: World, local_ray: None):
+    """A generator that adds the same sentence to every emotion, and a judge that looks at the picture and not for that."""
+    with ModelServer(world.known) as server:
+        right, more = server.text, "A dog waits in front."
+
+        def text(body: Any) -> str:
+            answer = right(body)
+            if body["model"] == "writer":
+                texts = json.loads(answer)
+                return json.dumps(texts | {"emotion": f"{texts['emotion']} {more}"})
+            if "wrote of this picture" in body["messages"][0]["content"][0]["text"]:
+                return answer
+            body["messages"][0]["content"][0]["text"] = body["messages"][0]["content"][0]["text"].replace(f" {more}", "")
+            return right(body)
+
+        server.text = text  # type: ignore[method-assign]
+        described = describe(world.settings(server.url, claims=5))
+        assert described.num_kept == 12
+        claims = described.claims
+        assert claims and claims.auc > 0.9 and claims.false_refusals == 0
+        assert sum(one.num for one in claims.levels) == 5 * 4
+        assert all(one.unsupported.value == 0.25 for one in claims.levels)
+        page = world.output.get(layout.run_key(described.run_id, "report.html")).decode()
+        assert "not to be seen in the picture" in page
+        blind = describe(world.settings(server.url, claims=0, force=True))
+        assert blind.claims is None
 
 
 def test_a_budget_is_never_passed_what_was_done_is_kept_and_a_larger_one_goes_on(world: World, local_ray: None):
