@@ -131,7 +131,7 @@ def trained(cell: Cell, table: pa.Table, pixels: Any, steps: int, exam: np.ndarr
         probabilities = np.concatenate([engine.assess(np.asarray(exam[i : i + 50])).probabilities for i in range(0, len(exam), 50)])
         heats = [heat_maps(engine, np.asarray(exam[i]), {})[SCORE] for i in range(len(places))]
     found = {"attention": [centre(heat.attention) for heat in heats], "gradient": [centre(np.abs(heat.gradient)) for heat in heats]}
-    follows = {name: float(spearmanr(places, centres).statistic) for name, centres in found.items()}
+    follows = {name: float(spearmanr(places, centres).statistic) for name, centres in found.items()} if len(places) else {}
     return {"scores": (probabilities @ np.asarray(engine.scale.values)).round(4).tolist(), "follows": follows, "steps": steps}
 
 
