@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
@@ -14,7 +17,7 @@ import psutil
 import pytest
 
 from artquant.storage.embedded import BUCKET
-from tests.lab import RAY_PORT, STORE_DOWN_SECONDS, Lab, lab, why_not
+from tests.lab import DASHBOARD_PORT, RAY_PORT, STORE_DOWN_SECONDS, Lab, lab, why_not
 from tests.processes import eventually
 
 NUM_ARTWORKS, BROKEN = 640, "broken.jpg"  # five shards, and one more
@@ -225,3 +228,64 @@ def test_one_of_two_hosts_that_train_is_killed_and_another_takes_its_place(hosts
     hosts.start_worker("two")
     assert job.wait(400) == 0, said(hosts)
     assert steps() == [30, [5, 10, 15, 20, 25, 30], True] and "is trained" in hosts.said.read_text()
+
+
+WORSE = f"""
+from artquant.paintings import jpeg, paint
+from artquant.storage.store import open_store
+art = open_store("s3://{BUCKET}/art")
+worst = sorted(map(paint, range(300)), key=lambda painting: painting.score)[:4]
+pictures = [jpeg(painting, 64) for painting in worst]
+for number in range({NUM_ARTWORKS}):
+    art.put(f"{{number:05d}}.jpg", pictures[number % 4])
+"""
+MEAN = """
+import sys
+import numpy as np
+from artquant.results.readers import latest_rows
+print(np.mean(latest_rows(sys.argv[1]).column("score").to_numpy()))
+"""
+
+
+@by_hand
+@pytest.mark.timeout(1200)
+def test_a_night_from_end_to_end(hosts: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Submit, watch, lose a host, publish; a night of other pictures is held, released, and taken back. `ARGS=-s` prints it."""
+    place, told = f"s3://{BUCKET}/night", print
+
+    def command(*words: str) -> tuple[int, str]:
+        asked = hosts.hosts["client"].start(
+            sys.executable, "-m", "artquant", *words, stdout=subprocess.PIPE, RAY_ADDRESS=f"http://{hosts.head_address}:{DASHBOARD_PORT}"
+        )
+        answer, _ = asked.communicate(timeout=120)
+        told(f"\n$ artquant {' '.join(words)}\n{answer.rstrip()}")
+        return asked.returncode, answer
+
+    def mean() -> float:
+        return float(hosts.ask(MEAN, place))
+
+    with_all_workers(hosts)
+    hosts.ask(FILL)
+    job = hosts.submit("night", *SLOWLY)
+    after_a_shard(hosts, job, "night")
+    told(f"\n$ artquant score output={place} ...\n{said(hosts)}")
+    code, listed = command("status")
+    assert code == 0 and "RUNNING" in listed.upper()
+    hosts.hosts["two"].kill()
+    ends_well(hosts, job, "night")
+    told(said(hosts))
+    before = mean()
+    with_all_workers(hosts)
+    hosts.ask(WORSE)
+    job = hosts.submit("night")
+    assert job.wait(300) == 4, said(hosts)
+    told(said(hosts))
+    assert mean() == before, "what is held is not seen"
+    _, history = command("snapshots", "history", place)
+    held = re.search(r"(\S+)\s+held", history) or re.search(r"release \S+ (\S+)", hosts.said.read_text())
+    assert held, history
+    assert command("snapshots", "release", place, held[1])[0] == 0
+    assert mean() < before - 1
+    assert command("snapshots", "rollback", place)[0] == 0
+    assert mean() == before
+    command("snapshots", "history", place)
