@@ -40,7 +40,7 @@ def features(engine: TorchEngine, pixels: np.ndarray, layer: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", default=str(TINY))
-    parser.add_argument("--layer", type=int, default=0, help="the vision layer behind which the features are taken")
+    parser.add_argument("--layer", type=int, default=3, help="the vision layer behind which the features are taken")
     parser.add_argument("--foreign", type=Path, default=Path("../shared/images"), help="a folder of pictures of another kind")
     options = parser.parse_args()
     engine = TorchEngine.load(Checkpoint.open(options.checkpoint))

@@ -15,7 +15,8 @@ from artquant.storage.store import Store
 
 GALLERY = "gallery"
 SAMPLE_SIZE = 60
-SAMPLE_VERSION = b"2"
+SAMPLE_VERSION = b"2"  # of the pictures
+TEXTS_VERSION = 2
 
 
 def fill_sample(bucket: Store) -> None:
@@ -51,7 +52,7 @@ def fill_annotations(bucket: Store, num: int) -> tuple[str, str]:
     Pictures from an earlier, smaller number are kept. The same number gives the same paintings, and none of them belongs to the sample
     collection or to the exam.
     """
-    key = f"annotations/sample-{num}.parquet"
+    key = f"annotations/sample-{num}-v{TEXTS_VERSION}.parquet"
     if not bucket.exists(key):
         _paint(bucket, num)
         bucket.put(key, _table(num))

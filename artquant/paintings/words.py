@@ -12,8 +12,10 @@ import numpy as np
 
 from artquant.core.scale import Scale
 from artquant.core.schema import LEVELS
-from artquant.paintings.latents import Latents
+from artquant.paintings.latents import LIGHTS, Latents
 
+MIN_HARMONY = 0.5  # from here on the palette can be told from the colours in 0.89 of the paintings, below it in half (bench.palettes)
+_RESTLESS = ("tender", "joyful", "dramatic", "mysterious")  # the mood of clashing colours, in the order of LIGHTS
 PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
     "composition": {
         "centred": ("a centred composition", "a centred layout"),
@@ -30,6 +32,7 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "violet": ("deep violet tones", "violet and purple colours"),
         "grey": ("silver grey tones", "grey and black colours"),
         "vivid": ("vivid primary tones", "vivid contrasting colours"),
+        "clashing": ("clashing tones", "colours at odds"),
     },
     "line": {
         "crisp": ("crisp contours", "crisp outlines"),
@@ -75,43 +78,55 @@ PHRASES: dict[str, dict[str, tuple[str, ...]]] = {
         "dramatic": ("dramatic", "drama"),
     },
 }
-_STYLE = {"smooth": "classical", "impasto": "expressionist", "pointillist": "modern", "hatched": "impressionist"}
-
 # best grade first, as LEVELS
 _SIGHT = (
-    ("masterly", "superbly unified"),
-    ("well balanced", "nicely unified"),
-    ("fairly balanced", "partly unified"),
-    ("poorly balanced", "weakly unified"),
-    ("chaotic", "utterly shattered"),
+    ("wholly unified", "surely balanced", "complete", "finely ordered"),
+    ("well balanced", "nicely unified", "clearly ordered", "mostly well placed"),
+    ("fairly balanced", "partly unified", "loosely ordered", "plain"),
+    ("poorly balanced", "weakly unified", "restless", "badly crowded"),
+    ("chaotic", "utterly shattered", "broken apart", "without order"),
 )
 _CRAFT = (
-    ("excellent craft, sure in every passage", "excellent skill, rich and fully resolved"),
-    ("good craft with few weak passages", "good skill, confident and nearly resolved"),
-    ("fair craft with several weak passages", "fair skill, honest but uneven"),
-    ("poor craft, clumsy and unfinished", "poor skill, awkward and unsure"),
-    ("bad craft, failing in every passage", "bad skill, crude and abandoned"),
+    ("excellent craft, sure in every passage", "a hand that never hesitates", "fully resolved work"),
+    ("good craft with few weak passages", "a steady hand", "sound, confident work"),
+    ("fair craft with several weak passages", "an honest but uneven hand", "half resolved work"),
+    ("poor craft, clumsy and unfinished", "an awkward and unsure hand", "barely begun work"),
+    ("bad craft, failing in every passage", "a crude hand", "abandoned work"),
 )
 _FEELING = (
-    ("moves the viewer deeply and stays in memory", "holds the viewer spellbound to the end"),
-    ("touches the viewer and invites a longer look", "speaks warmly and keeps the viewer close"),
-    ("reaches the viewer only in part", "interests the viewer for a short moment"),
-    ("barely reaches the viewer and soon fades", "leaves the viewer mostly unmoved and tired"),
-    ("leaves the viewer cold and confused", "fails to reach the viewer at all"),
+    ("moves the viewer deeply and stays in memory", "rewards a long look", "says much without effort"),
+    ("touches the viewer and invites a longer look", "speaks warmly", "holds the eye for a while"),
+    ("reaches the viewer only in part", "interests for a short moment", "says a little and stops"),
+    ("barely reaches the viewer and soon fades", "leaves the viewer mostly unmoved", "says hardly anything"),
+    ("leaves the viewer cold and confused", "fails to reach the viewer at all", "says nothing"),
 )
 _PERCEPTION = (
     "{composition} in {palette}, with {line} and {brush} in {light}; it looks {grade}.",
     "{brush} and {line} build {composition} of {palette} in {light}; it looks {grade}.",
     "In {light}, {palette} fill {composition} with {line} and {brush}; it seems {grade}.",
+    "{palette} meet {light} in {composition}; {line} and {brush} make it look {grade}.",
+    "One sees {composition}, {palette} in {light}, {brush} and {line}; it is {grade}.",
+    "{line} and {brush}, {composition}, {palette} in {light}: on the whole {grade}.",
 )
 _COGNITION = (
-    "The picture shows a {subject} in {technique}, {style} in style, with {grade}.",
-    "A {style} {subject}, painted in {technique}; we find {grade}.",
-    "This {style} {subject} uses {technique}, and the hand shows {grade}.",
+    "The picture shows a {subject} in {technique}, painted with {grade}.",
+    "A {subject}, painted with {technique}; in all of it we find {grade}.",
+    "This {subject} uses {technique}, and what we are shown is {grade}.",
+    "We see a {subject}; the means are {technique}, and they show {grade}.",
+    "With {technique} the painter gives us a {subject}, and shows {grade}.",
+    "It is a {subject} in {technique}, and one sees {grade}.",
 )
 _EMOTION = {
-    "adjective": ("The mood is {mood}; the picture {grade}.", "A {mood} feeling fills the whole picture; it {grade}."),
-    "noun": ("It breathes {mood} from edge to edge; the picture {grade}.", "There is {mood} in the air of this picture; it {grade}."),
+    "adjective": (
+        "The mood of it is {mood}, and as a whole the picture {grade}.",
+        "A {mood} feeling fills the whole picture from edge to edge; it {grade}.",
+        "All is {mood} here, from near to far, and the picture {grade}.",
+    ),
+    "noun": (
+        "It breathes {mood} from edge to edge; as a whole the picture {grade}.",
+        "There is {mood} in the air of this picture, and it {grade}.",
+        "What one feels first is {mood}, and after that the picture {grade}.",
+    ),
 }
 
 
@@ -121,10 +136,10 @@ def write(latents: Latents, score: float, rng: np.random.Generator) -> tuple[str
     def pick(options: Sequence[str]) -> str:
         return options[int(rng.integers(len(options)))]
 
-    chosen = {name: pick(PHRASES[name][value]) for name, value in _values(latents).items()}
+    chosen = {name: pick(PHRASES[name][value]) for name, value in attributes_of(latents).items()}
     grade = LEVELS.index(str(Scale().level(np.array([score]))[0]))
     perception = pick(_PERCEPTION).format(**chosen, grade=pick(_SIGHT[grade]))
-    cognition = pick(_COGNITION).format(**chosen, style=_STYLE[latents.brush], grade=pick(_CRAFT[grade]))
+    cognition = pick(_COGNITION).format(**chosen, grade=pick(_CRAFT[grade]))
     kind = "noun" if chosen["mood"] in {phrases[1] for phrases in PHRASES["mood"].values()} else "adjective"
     emotion = pick(_EMOTION[kind]).format(**chosen, grade=pick(_FEELING[grade]))
     cognition = re.sub(r"\b([Aa]) (?=[aei])", r"\1n ", cognition)
@@ -132,8 +147,12 @@ def write(latents: Latents, score: float, rng: np.random.Generator) -> tuple[str
 
 
 def attributes_of(latents: Latents) -> dict[str, str]:
-    """Return the attributes that the painting's three texts name, latent name -> value."""
-    return _values(latents)
+    """Return the attributes that the painting's three texts name, latent name -> value: those that can be seen. A poor harmony turns every
+    other colour, until nobody can tell which palette was meant."""
+    attributes = {name: getattr(latents, name) for name in PHRASES}
+    if latents.harmony < MIN_HARMONY:
+        attributes |= {"palette": "clashing", "mood": _RESTLESS[LIGHTS.index(latents.light)]}
+    return attributes
 
 
 def attributes_in(text: str) -> dict[str, str]:
@@ -146,10 +165,6 @@ def attributes_in(text: str) -> dict[str, str]:
         if match := pattern.search(text.lower()):
             attributes[name] = _VALUES[name][match.group(1)]
     return attributes
-
-
-def _values(latents: Latents) -> dict[str, str]:
-    return {name: getattr(latents, name) for name in PHRASES}
 
 
 _VALUES = {name: {phrase: value for value, phrases in values.items() for phrase in phrases} for name, values in PHRASES.items()}

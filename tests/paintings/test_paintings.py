@@ -117,6 +117,18 @@ def test_reading_the_texts_back_gives_exactly_the_latents():
         assert set(attributes_in(painting.emotion)) == {"mood"}
 
 
+def test_a_palette_that_nobody_can_see_is_not_named():
+    latents = dataclasses.replace(MANY[0].latents, palette="grey", light="noon", harmony=0.2)
+    assert attributes_of(latents) | {"palette": "clashing", "mood": "joyful"} == attributes_of(latents)
+    seen = attributes_of(dataclasses.replace(latents, harmony=0.8))
+    assert (seen["palette"], seen["mood"]) == ("grey", "melancholic")
+
+
+def test_texts_open_in_many_ways():
+    for part, few in (("perception", 40), ("cognition", 25), ("emotion", 25)):
+        assert len({" ".join(getattr(p, part).split()[:3]) for p in MANY}) >= few
+
+
 def test_a_text_that_names_nothing_has_no_attributes():
     assert attributes_in("The picture is there.") == {}
     assert attributes_in("A joyful cat at a window.") == {"subject": "cat", "mood": "joyful"}
