@@ -82,8 +82,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         pytest.skip(reason)
     with lab(tmp_path_factory.mktemp("lab")) as made:
         made.start_head()
-        made.start_worker("one")
-        made.start_worker("two")
+        with_all_workers(made)
         made.ask(FILL)
         yield made
 
@@ -121,10 +120,13 @@ def goes_on(hosts: Lab, output: str) -> None:
 def with_all_workers(hosts: Lab) -> None:
     """Whatever a test before did to them."""
     for name in ("one", "two"):
-        host = hosts.hosts[name]
-        if not host.named("raylet/raylet"):
-            host.kill()
+        host = hosts.hosts.get(name)
+        if host is None or not host.named("raylet/raylet"):
+            if host:
+                host.kill()
             hosts.start_worker(name)
+    # A job that comes before its hosts have joined is refused: it asks for what the cluster has not.
+    assert eventually(lambda: hosts.ask(COUNT_NODES, f"{hosts.head_address}:{RAY_PORT}", at="head").split()[0] == "3", 120)
 
 
 @pytest.mark.timeout(900)
