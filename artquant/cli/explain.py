@@ -121,8 +121,8 @@ def compared(row: Mapping[str, Any], second: Mapping[str, Any], etag: str) -> Se
 def read_rows(store: Store, artwork_id: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the artwork's last row of scores, and what the ledger says of it, oldest first. Raises UserError where there is none."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
+    from artquant.results.datafiles import read_table
     from artquant.results.readers import kind_of, open_snapshot, snapshot_of
     from artquant.results.rows import SCORES
     from artquant.results.snapshots import history
@@ -133,7 +133,7 @@ def read_rows(store: Store, artwork_id: str) -> tuple[dict[str, Any], list[dict[
     is_it = pc.field(ARTWORK_ID) == artwork_id
     rows = open_snapshot(store.uri).to_table(filter=is_it).sort_by(SCORED_AT).to_pylist()
     runs = {one.number: {"run_id": one.run_id, "created_at": one.created_at[:16].replace("T", " ")} for one in history(store)}
-    told = [one for key in snapshot.ledger for one in pq.read_table(store.open_input(key), filters=is_it).to_pylist()]
+    told = [one for key in snapshot.ledger for one in read_table(store, key, filters=is_it).to_pylist()]
     if not rows:
         why = f": its last outcome is {told[-1]['status']}" if told else ""
         raise UserError(f"{store.uri} has no score of {artwork_id}{why}; {USAGE}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -71,6 +72,14 @@ class DataFiles:
             self.store.put_file(key, self.path)
         self.files.append(DataFile(self.kind, key, self.view_of(number), self._num_written, self.path.stat().st_size, self.run_id))
         self._writer, self._num_written = None, 0
+
+
+def read_table(store: Store, key: str, **options: Any) -> pa.Table:
+    """Return a Parquet object as a table. It is read into Arrow's own memory first.
+
+    A file of Python that Arrow's threads read may still be theirs when the process ends, and ends it with an abort. Raises FetchError.
+    """
+    return pq.read_table(pa.BufferReader(store.get(key)), **options)
 
 
 def _is_whole(store: Store, key: str) -> bool:

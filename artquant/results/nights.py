@@ -26,6 +26,7 @@ from artquant.results.adopt import adopt
 from artquant.results.build import Built, Scoring, build, ledger_of
 from artquant.results.catalog import Source, listed_catalog, read_catalog
 from artquant.results.claims import NOTHING_DUE, Intent, beating, claim, end, is_ended, last_intent, withdrawn_if_refused
+from artquant.results.datafiles import read_table
 from artquant.results.gates import NOT_JUDGED, Judged, documents, hold_if_beyond
 from artquant.results.ledger import Night, scorer_digest
 from artquant.results.listing import Watch, known_ranges
@@ -181,7 +182,7 @@ def claimed(
         if done:
             total = len(plan.shard_rows)
             say(f"Going on with the run {intent.run_id}: {len(done):,} of {total:,} shards are done")
-        yield Work(store, parent, intent, asked, plan, pq.read_table(store.open_input(presence_key)), done)
+        yield Work(store, parent, intent, asked, plan, read_table(store, presence_key), done)
 
 
 def _untold(store: Store, parent: Snapshot, asked: Asked) -> Intent | None:

@@ -46,7 +46,7 @@ def scores_of(store: Store, snapshot: Snapshot | None) -> Iterator[pa.Table]:
     """Yield the columns of the snapshot's scores that priorities are read from, row group by row group."""
     for file in snapshot.files if snapshot else ():
         if file.kind == "scores":
-            parquet = pq.ParquetFile(store.open_input(file.data))
+            parquet = pq.ParquetFile(store.open_input(file.data), pre_buffer=False)
             for number in range(parquet.num_row_groups):
                 yield parquet.read_row_group(number, columns=_COLUMNS)
 

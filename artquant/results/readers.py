@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.fs
-import pyarrow.parquet as pq
 
 from artquant.core.addresses import is_object_store
 from artquant.core.errors import UserError
 from artquant.core.schema import ARTWORK_ID
 from artquant.results import layout
+from artquant.results.datafiles import read_table
 from artquant.results.ledger import FORGOTTEN, GONE, PART_PRESENCE
 from artquant.results.rows import KINDS, SCORES, RowKind
 from artquant.results.snapshots import Snapshot, check_format, head, read_snapshot
@@ -88,7 +88,7 @@ def latest_rows(uri: str, as_of: int | None = None) -> pa.Table:
     table = open_snapshot(uri, as_of).to_table().sort_by([(ARTWORK_ID, "ascending"), (time, "ascending")])
     gone: dict[str, bool] = {}
     for key in snapshot.ledger:
-        presence = pq.read_table(store.open_input(key), columns=[ARTWORK_ID, "status"], filters=[("part", "=", PART_PRESENCE)]).to_pylist()
+        presence = read_table(store, key, columns=[ARTWORK_ID, "status"], filters=[("part", "=", PART_PRESENCE)]).to_pylist()
         gone |= {row[ARTWORK_ID]: row["status"] in (GONE, FORGOTTEN) for row in presence}
     if not table.num_rows:
         return table

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from artquant.core.errors import RunFailed
 from artquant.core.schema import ARTWORK_ID, SHARD
 from artquant.results import layout
+from artquant.results.datafiles import read_table
 from artquant.results.plan import Plan
 from artquant.storage.store import Conflict, Store
 
@@ -61,7 +62,7 @@ def read_shard(store: Store, record: ShardRecord) -> pa.Table:
     info = store.head(record.attempt)
     if info.size_bytes != record.num_bytes or (record.etag and info.etag and info.etag != record.etag):
         raise RunFailed(f"{store.uri_of(record.attempt)} is not what was written: somebody else writes below {store.uri}.")
-    return pq.read_table(store.open_input(record.attempt))
+    return read_table(store, record.attempt)
 
 
 class ShardCollector:

@@ -63,12 +63,12 @@ print(sum(node["Alive"] for node in ray.nodes()))
 """
 READ = """
 import json, sys
-import pyarrow.parquet as pq
+from artquant.results.datafiles import read_table
 from artquant.results.readers import open_snapshot
 from artquant.storage.store import open_store
 store = open_store(sys.argv[1])
 keys = [info.key for kind in ("scores", "rejects") for info in store.list(kind)]
-by_glob = [row for key in keys for row in pq.read_table(store.open_input(key)).column("artwork_id").to_pylist()]
+by_glob = [row for key in keys for row in read_table(store, key).column("artwork_id").to_pylist()]
 print(json.dumps([sorted(by_glob), sorted(open_snapshot(sys.argv[1]).to_table().column("artwork_id").to_pylist())]))
 """
 RATED = {"uri": "annotations.jsonl", "images": "pictures"}
