@@ -59,10 +59,11 @@ class Cell:
     weights: str = "1:1"
     warmup_steps: int = 150
     steps: int = 60
+    rank: float = 0.0  # weight of the loss between artworks (bench/rank.py)
 
     @property
     def key(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "rank" or value}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def task_of(cell: Cell, table: pa.Table, pixels: Any, folder: str, steps: int) -
         seed=cell.seed,
     )
     description, score = WEIGHTS[cell.weights]
-    loss = LossSpec(description=description, score=score, parts=ARMS[cell.arm])
+    loss = LossSpec(description=description, score=score, rank=cell.rank, parts=ARMS[cell.arm])
     spec = TrainSpec(loss=loss, vision_warmup=VisionWarmupSpec(steps=cell.warmup_steps), fit=fit)
     return Task(spec, "run", folder, "", table, table.slice(0, 16), None, Memory(pixels), None)
 

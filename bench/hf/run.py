@@ -60,7 +60,7 @@ def bring(folder: Path) -> Path:
 
 
 def main() -> int:
-    tests = bring(home() / "hf-tests")
+    tests = bring((home() / "hf-tests").resolve())
     results = tests.parent / "results.xml"
     command = [
         sys.executable,
