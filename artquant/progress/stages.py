@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections import Counter as Tally
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, cast
@@ -156,8 +156,15 @@ class StageReport:
 def show_progress(counter: Counter, total: int, stage: str) -> Iterator[None]:
     """Show, while the block runs, a bar with rate and time left on a terminal, else a line every ten seconds. It counts `stage`."""
     draw = _draw_bar if sys.stderr.isatty() else _print_lines
-    with beside(partial(draw, counter, total, stage)):
+    with beside(partial(_draw_while_it_lives, draw, counter, total, stage)):
         yield
+
+
+def _draw_while_it_lives(draw: Callable[..., None], counter: Counter, total: int, stage: str, done: threading.Event) -> None:
+    try:
+        draw(counter, total, stage, done)
+    except ray.exceptions.RayError as error:  # it died with its node: a run does not fail over what is only shown
+        print(f"No more progress is shown: {type(error).__name__}", file=sys.stderr, flush=True)
 
 
 def _count(counter: Counter, stage: str) -> StageCount:

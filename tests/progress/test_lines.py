@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from artquant.progress import stages
 from artquant.progress.stages import ProgressCounter, StageCount
@@ -64,3 +65,18 @@ def test_the_words_tell_what_is_done_until_the_first_rows_and_then_how_fast(monk
         "score: 0 of 12,000, at the first batch",
         "score: 3,000 of 12,000, 150/s, about 1 min 00 s left",
     ]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_a_counter_that_died_with_its_node_is_a_line_and_no_traceback(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def dead(_: object) -> None:
+        raise ray.exceptions.ActorUnavailableError("gone", None)
+
+    monkeypatch.setattr(ray, "get", dead)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal, raising=False)
+    with stages.show_progress(Here(), 10, "score"):  # type: ignore[arg-type]
+        pass
+    said = capfd.readouterr().err
+    assert "No more progress is shown: ActorUnavailableError" in said and "Traceback" not in said
