@@ -72,7 +72,7 @@ def writer(folder, **asked):
 
 
 def test_a_written_score_is_the_mean_of_what_was_read_and_depends_on_its_picture_alone(tmp_path):
-    engine, _ = writer(tmp_path, samples=12, max_tokens=5)
+    engine, _ = writer(tmp_path, samples=12, temperature=0.8, max_tokens=5)
     images = pictures(8)
     together = assess_each(engine, images, critique=False)
     alone = [assess_each(engine, image[None], critique=False)[0] for image in images]
@@ -81,7 +81,7 @@ def test_a_written_score_is_the_mean_of_what_was_read_and_depends_on_its_picture
         seen = engine._look(np.repeat(image[None], 12, 0))
         torch.manual_seed(int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:7]))
         asked = engine._ask(engine.prompts.score, 12)
-        rows = engine.model.generate(**asked, **seen, do_sample=True, temperature=1.0, top_k=0, max_new_tokens=5)
+        rows = engine.model.generate(**asked, **seen, do_sample=True, temperature=0.8, top_k=0, max_new_tokens=5)
         texts.append([engine.processor.tokenizer.decode(row, skip_special_tokens=False) for row in rows[:, asked["input_ids"].shape[1] :]])
     scores = 0
     for one, other, said in zip(together, alone, texts, strict=True):
@@ -135,3 +135,14 @@ def test_what_cannot_be_read_off_is_refused_with_a_sentence(tmp_path, prompts, s
     with pytest.raises(UserError) as error:
         recipe_for(ScoreSpec(model=str(folder)))
     assert sentence in str(error.value) and str(error.value).startswith(f"The model {folder} cannot be used: ")
+
+
+@pytest.mark.parametrize("asked", [{"score_words": {"sea": 5.0, "dusk": 6.0}}, {"written_score": WrittenScore()}])
+def test_a_model_with_words_of_its_own_is_not_trained(tmp_path, asked, monkeypatch):
+    from artquant.cli.train import parent_of
+    from artquant.config import TrainSpec
+
+    monkeypatch.setattr("artquant.engines.recipe.check_usable", lambda checkpoint: None)
+    folder = save_random_checkpoint(tmp_path / "model", **asked)
+    with pytest.raises(UserError, match="it can score, not learn"):
+        parent_of(TrainSpec(model=str(folder)))
