@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,13 +12,11 @@ from artquant.agreement.metrics import Interval
 from artquant.agreement.wilson import wilson
 from artquant.annotations.pairs import Fault
 from artquant.config import ExamSpec
-from artquant.core.errors import Reject
 from artquant.core.scale import Scale
 from artquant.core.schema import ARTWORK_ID, CRITIQUE_PARTS, LEVELS
 from artquant.descriptions import Request
 from artquant.descriptions.cache import Asker
-from artquant.descriptions.exam import auc, questions_of, threshold_of
-from artquant.descriptions.parsing import parse_verdict
+from artquant.descriptions.exam import auc, probability_of, questions_of, threshold_of
 from artquant.prompts import Template
 from artquant.records.description import ClaimMarks, LevelClaims
 
@@ -34,18 +33,19 @@ def measure(
     judge: Asker,
     template: Template,
     exam: tuple[Sequence[Mapping[str, object]], np.ndarray],
-    kept: tuple[Sequence[tuple[str, str, Mapping[str, str]]], np.ndarray],
+    kept: tuple[Sequence[tuple[str, str, str, Mapping[str, str]]], np.ndarray],
     spec: ExamSpec,
 ) -> ClaimMarks:
     """Ask the judge for every sentence alone.
 
-    exam: paintings with their texts, and pixels (N, S, S, 3) uint8; kept: (artwork_id, level, texts) of descriptions, and pixels.
+    exam: paintings with their texts, and pixels (N, S, S, 3) uint8; kept: (artwork_id, content, level, texts) of descriptions,
+    and pixels; `content` says by which bytes the pixels are known. A judge that cannot tell the exam's is asked nothing of the run.
     """
     rows, pixels = exam
     asked = [one for one in questions_of(rows, Scale(), "English") if one.fault in (Fault.NONE, Fault.OTHER_PICTURE)]
-    of_exam = [(str(rows[one.row][ARTWORK_ID]), sentence, pixels[one.row]) for one in asked for sentence in sentences_of(one.texts)]
+    names = [str(row[ARTWORK_ID]) for row in rows]
+    of_exam = [(names[one.row], names[one.row], sentence, pixels[one.row]) for one in asked for sentence in sentences_of(one.texts)]
     is_right = np.array([one.fault is Fault.NONE for one in asked for _ in sentences_of(one.texts)])
-    of_run = [(name, level, sentence, kept[1][row]) for row, (name, level, texts) in enumerate(kept[0]) for sentence in sentences_of(texts)]
     said = _ask(judge, template, of_exam)
     right, wrong = (said[is_right == which] for which in (True, False))
     right, wrong = right[~np.isnan(right)], wrong[~np.isnan(wrong)]
@@ -53,20 +53,18 @@ def measure(
         return ClaimMarks(float("nan"), float("nan"), float("nan"), ())
     threshold = threshold_of(right, wrong, spec.false_accepts)
     found = auc(right, wrong)
-    levels = tuple(_levels([level for _, level, _, _ in of_run], _ask(judge, template, [(a, s, p) for a, _, s, p in of_run]), threshold))
-    marks = ClaimMarks(found, float((wrong >= threshold).mean()), float((right < threshold).mean()), levels)
-    return marks if found >= MIN_AUC else ClaimMarks(marks.auc, marks.false_accepts, marks.false_refusals, ())
+    marks = ClaimMarks(found, float((wrong >= threshold).mean()), float((right < threshold).mean()))
+    if found < MIN_AUC:
+        return marks
+    of_run = [(one, pixels, text) for one, pixels in zip(*kept, strict=True) for text in sentences_of(one[3])]
+    said = _ask(judge, template, [(one[0], one[1], text, pixels) for one, pixels, text in of_run])
+    return replace(marks, levels=tuple(_levels([one[2] for one, _, _ in of_run], said, threshold)))
 
 
-def _ask(judge: Asker, template: Template, claims: Sequence[tuple[str, str, np.ndarray]]) -> np.ndarray:
-    """(artwork_id, sentence, pixels (S, S, 3)) -> the probability of yes (N,), nan without an answer."""
-    answers = judge.ask([Request(name, template.fill("claim", claim=text), pixels, name, "verdict") for name, text, pixels in claims])
-    said = []
-    for answer in answers:
-        verdict = None if isinstance(answer, Reject) else parse_verdict(answer.text)
-        probability = None if isinstance(answer, Reject) else answer.probability
-        said.append(probability if probability is not None else float("nan") if verdict is None else float(verdict[0]))
-    return np.array(said, np.float64)
+def _ask(judge: Asker, template: Template, claims: Sequence[tuple[str, str, str, np.ndarray]]) -> np.ndarray:
+    """(artwork_id, content, sentence, pixels (S, S, 3)) -> the probability of yes (N,), nan without an answer."""
+    requests = [Request(name, template.fill("claim", claim=text), pixels, content, "verdict") for name, content, text, pixels in claims]
+    return np.array([probability_of(answer) for answer in judge.ask(requests)], np.float64)
 
 
 def _levels(levels: Sequence[str], said: np.ndarray, threshold: float) -> list[LevelClaims]:

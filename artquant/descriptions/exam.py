@@ -15,7 +15,7 @@ from artquant.config import ExamSpec
 from artquant.core.errors import Reject, UserError
 from artquant.core.scale import Scale
 from artquant.core.schema import ARTWORK_ID, CRITIQUE_PARTS, SCORE
-from artquant.descriptions import Request
+from artquant.descriptions import Answer, Request
 from artquant.descriptions.cache import Asker
 from artquant.descriptions.parsing import parse_verdict
 from artquant.prompts import Template
@@ -86,9 +86,7 @@ def sit(judge: Asker, template: Template, rows: Sequence[Mapping[str, Any]], pix
     for answer in judge.ask(requests):
         if isinstance(answer, Reject):
             lost.append(answer.message)
-        verdict = None if isinstance(answer, Reject) else parse_verdict(answer.text)
-        probability = None if isinstance(answer, Reject) else answer.probability
-        said.append(probability if probability is not None else float("nan") if verdict is None else float(verdict[0]))
+        said.append(probability_of(answer))
     answers = np.array(said).reshape(-1, 2)
     is_there = ~np.isnan(answers).any(1)
     if is_there.mean() < 0.5:
@@ -96,6 +94,14 @@ def sit(judge: Asker, template: Template, rows: Sequence[Mapping[str, Any]], pix
         raise UserError(f"The judge gave no answer to {np.mean(~is_there):.0%} of its exam{why}. Nothing was described.")
     kept = [question for question, there in zip(questions, is_there, strict=True) if there]
     return marks_of(answers[is_there], [question.fault for question in kept], spec, f"{judge.player.digest} {template.digest}")
+
+
+def probability_of(answer: Answer | Reject) -> float:
+    """Return that of yes, 0 or 1 where the judge tells its word alone; nan where there is no answer, or none that can be read."""
+    if isinstance(answer, Reject):
+        return float("nan")
+    verdict = parse_verdict(answer.text)
+    return answer.probability if answer.probability is not None else float("nan") if verdict is None else float(verdict[0])
 
 
 def _requests(

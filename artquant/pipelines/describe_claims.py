@@ -62,8 +62,9 @@ class ClaimStage(Stage[Batch, pa.Table]):
         loader = Loader(given.images, judge.image_size, given.fetch, self.in_hand)
         places = [{schema.ARTWORK_ID: name, schema.URI: uri, schema.ETAG: ""} for name, uri, _, _ in given.rows]
         pixels, loading = loader.begin(places)
-        there = [row for row, one in enumerate(loading) if not one.result()[schema.REJECT_CLASS]]
-        kept = [(given.rows[row][0], given.rows[row][2], given.rows[row][3]) for row in there]
+        found = [one.result() for one in loading]
+        there = [row for row, one in enumerate(found) if not one[schema.REJECT_CLASS]]
+        kept = [(given.rows[row][0], found[row][schema.ETAG], *given.rows[row][2:]) for row in there]
         paintings = painted_rows(given.exam.size)
         squares = np.stack([square(row["seed"], judge.image_size) for row in paintings])
         asker = given.judge.asker(judge, open_store(given.output), RemoteBudget(given.purse), given.templates.judge.digest)

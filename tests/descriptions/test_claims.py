@@ -19,7 +19,9 @@ ROWS = painted_rows(8)
 PIXELS = np.zeros((8, 4, 4, 3), np.uint8)
 TEMPLATE = read_templates(None, is_tiny=False).judge
 PARTS = ("perception", "cognition", "emotion")
-KEPT = [(row["artwork_id"], ("good", "bad")[number % 2], {part: row[part] for part in PARTS}) for number, row in enumerate(ROWS)]
+KEPT = [
+    (row["artwork_id"], f"v{number}", ("good", "bad")[number % 2], {part: row[part] for part in PARTS}) for number, row in enumerate(ROWS)
+]
 
 
 class Judge:
@@ -31,6 +33,7 @@ class Judge:
 
     def ask(self, requests: Any) -> list[Answer | Reject]:
         self.asked += len(requests)
+        self.contents = {request.content for request in requests}
         return [self.answer(request) for request in requests]
 
     def answer(self, request: Any) -> Answer | Reject:
@@ -53,17 +56,24 @@ def test_sentences_are_those_of_the_three_texts_in_order():
 def test_what_a_judge_does_not_find_is_counted_by_level_with_its_interval():
     found = marks(Judge())
     assert found.auc > 0.9 and [(one.level, one.unsupported.value) for one in found.levels] == [("good", 0.0), ("bad", 0.0)]
-    invented = [
-        (name, level, texts | ({"emotion": f"{texts['emotion']} A dog waits."} if level == "bad" else {})) for name, level, texts in KEPT
-    ]
+    more = {"good": "", "bad": " A dog waits."}
+    invented = [(*one[:3], one[3] | {"emotion": one[3]["emotion"] + more[one[2]]}) for one in KEPT]
     good, bad = marks(Judge(), invented).levels
     assert good.unsupported.value == 0 and bad.num == good.num + 4
     assert bad.unsupported.value == pytest.approx(4 / bad.num) and bad.unsupported.low < 4 / bad.num < bad.unsupported.high
 
 
 def test_a_judge_that_cannot_tell_sentences_says_nothing_of_a_run():
-    found = marks(Judge(is_blind=True))
+    judge = Judge(is_blind=True)
+    found = marks(judge)
     assert found.auc < 0.7 and found.levels == ()
+    assert judge.contents == set(judge.known), "it was asked of the run too"
+
+
+def test_an_answer_is_kept_for_the_bytes_that_were_seen():
+    judge = Judge()
+    marks(judge)
+    assert judge.contents == {f"v{number}" for number in range(8)}
 
 
 def test_sentences_without_an_answer_do_not_count():
